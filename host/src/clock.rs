@@ -1,0 +1,182 @@
+//! A worker's time: milliseconds since the server started, and the one list of deadlines that
+//! all sessions of the worker share.
+//!
+//! A session owns no timer of its own: it arms a deadline here and is woken by its task's waker.
+//! Deadlines are rounded up to [`GRANULARITY_MILLISECONDS`]. Never shared between threads.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use wharf_protocol::Instant;
+
+/// Deadlines fall due on multiples of this, so that many share one wake-up.
+const GRANULARITY_MILLISECONDS: u64 = 8;
+
+/// Names an armed deadline, to disarm it. Ordered by due time, then by order of arming.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Armed {
+    due_milliseconds: u64,
+    sequence: u64,
+}
+
+impl Armed {
+    /// When it falls due.
+    pub(crate) fn due(self) -> Instant {
+        Instant::from_millis(self.due_milliseconds)
+    }
+}
+
+/// The clock of one worker.
+pub(crate) struct Clock {
+    origin: std::time::Instant,
+    deadlines: RefCell<BTreeMap<Armed, Waker>>,
+    sequence: Cell<u64>,
+    /// Wakes [`Clock::run`] when an earlier deadline than the one it sleeps for was armed.
+    driver: RefCell<Option<Waker>>,
+}
+
+impl Clock {
+    /// `origin` is shared by all workers of a server, so instants mean the same on each.
+    pub(crate) fn new(origin: std::time::Instant) -> Self {
+        Self {
+            origin,
+            deadlines: RefCell::default(),
+            sequence: Cell::new(0),
+            driver: RefCell::default(),
+        }
+    }
+
+    /// Milliseconds since the origin.
+    pub(crate) fn now(&self) -> Instant {
+        let elapsed = self.origin.elapsed();
+        Instant::from_millis(elapsed.as_secs() * 1000 + u64::from(elapsed.subsec_millis()))
+    }
+
+    /// Wakes `waker` once at or after `at`.
+    pub(crate) fn arm(&self, at: Instant, waker: Waker) -> Armed {
+        let sequence = self.sequence.get();
+        self.sequence.set(sequence + 1);
+        let due = at.as_millis().next_multiple_of(GRANULARITY_MILLISECONDS);
+        let armed = Armed { due_milliseconds: due, sequence };
+        let mut deadlines = self.deadlines.borrow_mut();
+        let is_first = deadlines.first_key_value().is_none_or(|(first, _)| armed < *first);
+        deadlines.insert(armed, waker);
+        if is_first && let Some(driver) = self.driver.borrow_mut().take() {
+            driver.wake();
+        }
+        armed
+    }
+
+    /// Forgets a deadline; one that has fallen due is gone already.
+    pub(crate) fn disarm(&self, armed: Armed) {
+        self.deadlines.borrow_mut().remove(&armed);
+    }
+
+    /// Wakes what is due, for ever. Each worker runs this once.
+    pub(crate) async fn run(&self) {
+        loop {
+            let next = self.wake_due();
+            let mut changed = pin!(self.changed(next));
+            match next {
+                None => changed.await,
+                Some(due) => {
+                    let at = self.origin + Duration::from_millis(due.as_millis());
+                    let mut sleep = pin!(tokio::time::sleep_until(at.into()));
+                    poll_fn(|context| {
+                        if changed.as_mut().poll(context).is_ready() {
+                            return Poll::Ready(());
+                        }
+                        sleep.as_mut().poll(context)
+                    })
+                    .await;
+                }
+            }
+        }
+    }
+
+    /// Wakes everything due; returns the next deadline.
+    fn wake_due(&self) -> Option<Instant> {
+        let now = self.now().as_millis();
+        loop {
+            let mut deadlines = self.deadlines.borrow_mut();
+            let first = deadlines.first_entry()?;
+            if first.key().due_milliseconds > now {
+                return Some(first.key().due());
+            }
+            let waker = first.remove();
+            drop(deadlines);
+            waker.wake();
+        }
+    }
+
+    /// Resolves when a deadline earlier than `known` was armed.
+    async fn changed(&self, known: Option<Instant>) {
+        poll_fn(|context| {
+            let first = self.deadlines.borrow().first_key_value().map(|(armed, _)| armed.due());
+            let earlier = match (first, known) {
+                (Some(first), Some(known)) => first < known,
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            if earlier {
+                return Poll::Ready(());
+            }
+            *self.driver.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    struct Count(AtomicUsize);
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    async fn wakes_what_is_due_and_nothing_that_was_disarmed() {
+        let clock = Clock::new(std::time::Instant::now());
+        let kept = Arc::new(Count(AtomicUsize::new(0)));
+        let dropped = Arc::new(Count(AtomicUsize::new(0)));
+        clock.arm(Instant::from_millis(0), kept.clone().into());
+        let armed = clock.arm(Instant::from_millis(0), dropped.clone().into());
+        clock.disarm(armed);
+        clock.arm(Instant::from_millis(3_600_000), kept.clone().into());
+        let next = clock.wake_due();
+        assert_eq!(next, Some(Instant::from_millis(3_600_000)));
+        assert_eq!(kept.0.load(Ordering::Relaxed), 1);
+        assert_eq!(dropped.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn an_earlier_deadline_shortens_the_sleep() {
+        let clock = std::rc::Rc::new(Clock::new(std::time::Instant::now()));
+        let count = Arc::new(Count(AtomicUsize::new(0)));
+        clock.arm(Instant::from_millis(3_600_000), Waker::noop().clone());
+        let arming = async {
+            tokio::task::yield_now().await;
+            clock.arm(Instant::from_millis(1), count.clone().into());
+            while count.0.load(Ordering::Relaxed) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            () = clock.run() => unreachable!("the clock runs for ever"),
+            () = arming => {}
+        }
+    }
+}
