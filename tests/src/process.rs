@@ -1,0 +1,102 @@
+//! What the kernel says about a process: resident memory, descriptors, threads, CPU time.
+//!
+//! Reads `/proc` only; never changes anything.
+
+use std::fs;
+use std::time::Duration;
+
+/// One process by its id.
+#[derive(Clone, Copy, Debug)]
+pub struct Process(pub u32);
+
+impl Process {
+    /// The process of the test itself.
+    pub fn own() -> Self {
+        Self(std::process::id())
+    }
+
+    fn status(self, key: &str) -> u64 {
+        let path = format!("/proc/{}/status", self.0);
+        let status = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        status
+            .lines()
+            .find_map(|line| {
+                line.strip_prefix(key)?
+                    .strip_prefix(':')?
+                    .split_whitespace()
+                    .next()?
+                    .parse()
+                    .ok()
+            })
+            .unwrap_or_else(|| panic!("{path} has no {key}"))
+    }
+
+    /// Resident memory now, in bytes.
+    pub fn resident_bytes(self) -> u64 {
+        self.status("VmRSS") * 1024
+    }
+
+    /// The most resident memory since the start or the last [`Process::reset_peak`], in bytes.
+    pub fn peak_bytes(self) -> u64 {
+        self.status("VmHWM") * 1024
+    }
+
+    /// Starts [`Process::peak_bytes`] anew.
+    pub fn reset_peak(self) {
+        let path = format!("/proc/{}/clear_refs", self.0);
+        fs::write(&path, "5").unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+
+    /// Open descriptors.
+    pub fn descriptors(self) -> usize {
+        let path = format!("/proc/{}/fd", self.0);
+        fs::read_dir(&path)
+            .unwrap_or_else(|error| panic!("{path}: {error}"))
+            .count()
+    }
+
+    /// Threads.
+    pub fn threads(self) -> u64 {
+        self.status("Threads")
+    }
+
+    /// User and system time of all threads so far, from the scheduler's statistics.
+    pub fn cpu_time(self) -> Duration {
+        let path = format!("/proc/{}/task", self.0);
+        let tasks = fs::read_dir(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let nanos = tasks
+            .flatten()
+            .filter_map(|task| fs::read_to_string(task.path().join("schedstat")).ok())
+            .filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok())
+            .sum();
+        Duration::from_nanos(nanos)
+    }
+
+    /// Whether it still exists and has not ended.
+    pub fn is_alive(self) -> bool {
+        fs::read_to_string(format!("/proc/{}/stat", self.0)).is_ok_and(|stat| {
+            !stat
+                .rsplit(") ")
+                .next()
+                .unwrap_or_default()
+                .starts_with('Z')
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Process;
+
+    #[test]
+    fn the_own_process_can_be_read() {
+        let own = Process::own();
+        own.reset_peak();
+        assert!(own.resident_bytes() > 100_000);
+        assert!(own.peak_bytes() > 100_000);
+        assert!(own.descriptors() > 2);
+        assert!(own.threads() > 0);
+        assert!(own.cpu_time().as_nanos() > 0);
+        assert!(own.is_alive());
+    }
+}

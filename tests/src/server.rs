@@ -1,0 +1,223 @@
+//! Servers under test: in this process through the library's builder, or the real binary as a child.
+//!
+//! Never uses a fixed port. A child is killed when its handle is dropped.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::time::{Duration, Instant};
+
+use crate::guests;
+use crate::process::Process;
+use crate::site::{Folder, Site};
+
+/// How long a child may take until it says that it listens: compiling guests included.
+const START: Duration = Duration::from_secs(60);
+
+/// The `wharf` binary as a child process.
+#[derive(Debug)]
+pub struct Child {
+    child: std::process::Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    log: Arc<Mutex<String>>,
+    /// Its folder: the configuration file and what a test puts there.
+    pub folder: Folder,
+}
+
+impl Child {
+    /// Writes the configuration and starts `wharf serve --config`.
+    pub fn start(site: &Site) -> Self {
+        Self::start_in(Folder::new(), site)
+    }
+
+    /// As [`Child::start`], in a folder that already holds what the configuration names.
+    pub fn start_in(folder: Folder, site: &Site) -> Self {
+        let config = folder.write("wharf.toml", site.toml());
+        let mut command = Command::new(binary());
+        command
+            .arg("serve")
+            .arg("--config")
+            .arg(config)
+            .args(["--log-format", "json"]);
+        Self::spawn(folder, command)
+    }
+
+    /// Starts a command that prints `listening on http://ADDR` when it is ready.
+    pub fn spawn(folder: Folder, mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let log = Arc::new(Mutex::new(String::new()));
+        let (lines, first_line) = mpsc::channel();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let stderr = child.stderr.take().unwrap();
+        collect_lines(stdout, lines);
+        collect(stderr, Arc::clone(&log));
+        match first_line.recv_timeout(START) {
+            Ok(line) => {
+                let address = line
+                    .split_once("://")
+                    .and_then(|(before, address)| {
+                        before
+                            .starts_with("listening on http")
+                            .then_some(address)?
+                            .trim_end_matches('/')
+                            .parse()
+                            .ok()
+                    })
+                    .unwrap_or_else(|| panic!("not the ready line: {line:?}"));
+                Self {
+                    child,
+                    address,
+                    log,
+                    folder,
+                }
+            }
+            Err(error) => {
+                let _ = child.kill();
+                let status = child.wait();
+                panic!(
+                    "the server did not get ready ({error}, {status:?}):\n{}",
+                    log.lock().unwrap()
+                );
+            }
+        }
+    }
+
+    /// The process.
+    pub fn process(&self) -> Process {
+        Process(self.child.id())
+    }
+
+    /// What it has written to standard error so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Asserts that it is alive and has not panicked.
+    pub fn assert_healthy(&self) {
+        assert!(
+            self.process().is_alive(),
+            "the server ended:\n{}",
+            tail(&self.log())
+        );
+        let log = self.log();
+        assert!(
+            !log.contains("panicked"),
+            "the server panicked:\n{}",
+            tail(&log)
+        );
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        let status = Command::new("sh")
+            .args(["-c", &kill])
+            .status()
+            .expect("a shell can be started");
+        assert!(status.success(), "{kill}: {status}");
+    }
+
+    /// Waits for its end.
+    pub async fn exit_within(&mut self, limit: Duration) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return status;
+            }
+            assert!(
+                start.elapsed() < limit,
+                "the server did not end within {limit:?}:\n{}",
+                tail(&self.log())
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), tail(&self.log()).as_bytes());
+        }
+    }
+}
+
+/// Runs the binary with arguments until it ends.
+pub fn run(arguments: &[&str]) -> std::process::Output {
+    Command::new(binary())
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", binary().display()))
+}
+
+/// The `wharf` binary of this build: what `WHARF_BIN` names, or built once by cargo.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match std::env::var_os("WHARF_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => build(),
+    })
+}
+
+fn build() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args([
+            "build",
+            "--package",
+            "wharf",
+            "--bin",
+            "wharf",
+            "--message-format",
+            "json",
+        ])
+        .current_dir(guests::workspace())
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo can be started");
+    assert!(
+        output.status.success(),
+        "`cargo build --package wharf` failed"
+    );
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .expect("cargo names the binary that it built")
+}
+
+fn collect(mut from: impl std::io::Read + Send + 'static, to: Arc<Mutex<String>>) {
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = from.read(&mut buffer) {
+            to.lock()
+                .unwrap()
+                .push_str(&String::from_utf8_lossy(&buffer[..count]));
+        }
+    });
+}
+
+fn collect_lines(from: BufReader<impl std::io::Read + Send + 'static>, to: mpsc::Sender<String>) {
+    std::thread::spawn(move || {
+        for line in from.lines().map_while(Result::ok) {
+            // Later lines have no reader; the pipe must be emptied all the same.
+            let _ = to.send(line);
+        }
+    });
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n") + "\n"
+}

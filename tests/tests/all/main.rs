@@ -1,0 +1,1 @@
+//! The one integration binary: promises through the front door, faults with their figures.
