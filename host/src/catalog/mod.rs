@@ -1,0 +1,389 @@
+//! The immutable snapshot of what is served where: hosts, paths, and the routes on them.
+//!
+//! Built once and swapped whole; nothing in it changes, so every worker reads it without a lock. It
+//! holds settings and ids, never programs or sessions.
+
+mod pattern;
+mod settings;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use crate::id::{ProgramId, RouteId};
+pub(crate) use pattern::params_of;
+pub use pattern::{InstanceModel, PatternError, Template};
+pub use settings::WebSocketSettings;
+
+/// Which pages a browser may connect from.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum OriginRule {
+    /// Only pages of the host that is asked for; clients that send no Origin pass.
+    #[default]
+    SameOrigin,
+    /// These origins, each as `scheme://host[:port]`; clients that send no Origin pass.
+    List(Vec<String>),
+    /// Every origin.
+    Any,
+}
+
+/// What answers on one path.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its place in the catalog.
+    pub id: RouteId,
+    /// The host it belongs to, in lower case and without a port; `None` serves every host.
+    pub host: Option<String>,
+    /// Its path, such as `/rooms/{room}` or `/files/{*tail}`.
+    pub pattern: String,
+    /// Who may connect from a browser.
+    pub origins: OriginRule,
+    /// What it speaks; empty: it does not ask.
+    pub subprotocols: Vec<String>,
+    /// What it asks of its WebSockets.
+    pub websocket: Arc<WebSocketSettings>,
+    /// Which instance serves a session.
+    pub instance: InstanceModel,
+    /// What answers.
+    pub target: Target,
+}
+
+impl Route {
+    /// A route to a target, for every host, with all settings at their defaults.
+    pub fn new(pattern: impl Into<String>, target: Target) -> Self {
+        Self {
+            id: RouteId(0),
+            host: None,
+            pattern: pattern.into(),
+            origins: OriginRule::default(),
+            subprotocols: Vec::new(),
+            websocket: Arc::default(),
+            instance: InstanceModel::default(),
+            target,
+        }
+    }
+
+    fn is_page(&self) -> bool {
+        matches!(self.target, Target::Page(_))
+    }
+}
+
+/// What a route leads to.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// A component that handles WebSockets.
+    Component(ProgramId),
+    /// One static file.
+    Page(Page),
+}
+
+/// One static file, held in memory.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Its bytes.
+    pub body: Bytes,
+    /// The value of Content-Type.
+    pub content_type: &'static str,
+}
+
+/// The routes of a server.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    routes: Vec<Arc<Route>>,
+    hosts: HashMap<String, Paths>,
+    every_host: Paths,
+}
+
+type Paths = matchit::Router<Vec<Candidate>>;
+
+/// One of the routes on a path.
+#[derive(Clone, Debug)]
+struct Candidate {
+    route: Arc<Route>,
+    /// The name of the wildcard that matched nothing: `/files/` for `/files/{*tail}`.
+    empty_tail: Option<String>,
+}
+
+/// Two routes that cannot stand side by side, or one that cannot stand at all.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CatalogError {
+    /// The place in the list of the route that is refused.
+    pub route: usize,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+impl fmt::Display for CatalogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for CatalogError {}
+
+/// Why a path leads nowhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LookupError {
+    /// No route matches.
+    NotFound,
+    /// What a parameter matched is no percent-encoded UTF-8 text without control characters.
+    Malformed,
+}
+
+/// The routes on one path.
+#[derive(Debug)]
+pub struct Found<'c> {
+    candidates: &'c [Candidate],
+    params: Vec<(String, String)>,
+}
+
+/// The route that answers an upgrade.
+#[derive(Debug)]
+pub struct Choice<'c> {
+    /// The route.
+    pub route: &'c Arc<Route>,
+    /// What its placeholders matched, decoded, in order.
+    pub params: Vec<(String, String)>,
+    /// The offered subprotocol that its list holds.
+    pub subprotocol: Option<String>,
+}
+
+/// Why no route of a path answers an upgrade.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NoChoice {
+    /// Only a page is here.
+    NoWebSocket,
+    /// Each route here asks for one of its subprotocols, and the client offered none of these.
+    Subprotocols(Vec<String>),
+}
+
+impl Catalog {
+    /// Builds the snapshot; each route's id becomes its place in the list.
+    pub fn new(routes: Vec<Route>) -> Result<Self, CatalogError> {
+        let mut table: HashMap<Option<String>, PathTable> = HashMap::new();
+        let mut shared = Vec::with_capacity(routes.len());
+        for (place, mut route) in routes.into_iter().enumerate() {
+            route.id = RouteId(
+                u32::try_from(place).map_err(|_| refusal(place, "too many routes".into()))?,
+            );
+            params_of(&route.pattern).map_err(|error| refusal(place, error.to_string()))?;
+            let route = Arc::new(route);
+            table
+                .entry(route.host.clone())
+                .or_default()
+                .add(&route, place)?;
+            shared.push(route);
+        }
+        let mut catalog = Self {
+            routes: shared,
+            ..Self::default()
+        };
+        for (host, table) in table {
+            let paths = table.finish()?;
+            match host {
+                Some(host) => drop(catalog.hosts.insert(host, paths)),
+                None => catalog.every_host = paths,
+            }
+        }
+        Ok(catalog)
+    }
+
+    /// All routes, in the order of their ids.
+    pub fn routes(&self) -> &[Arc<Route>] {
+        &self.routes
+    }
+
+    /// The routes for a path as the client wrote it, without its query. A host's own routes come
+    /// before those of every host.
+    pub fn lookup(&self, authority: &str, path: &str) -> Result<Found<'_>, LookupError> {
+        let own = self
+            .hosts
+            .get(&host_of(authority))
+            .and_then(|paths| paths.at(path).ok());
+        let found = own
+            .or_else(|| self.every_host.at(path).ok())
+            .ok_or(LookupError::NotFound)?;
+        let decode =
+            |(name, value): (&str, &str)| Some((name.to_owned(), pattern::percent_decode(value)?));
+        let params: Option<Vec<_>> = found.params.iter().map(decode).collect();
+        Ok(Found {
+            candidates: found.value,
+            params: params.ok_or(LookupError::Malformed)?,
+        })
+    }
+}
+
+/// The host of a Host header or a route: in lower case, without the port and the root's dot.
+pub(crate) fn host_of(authority: &str) -> String {
+    let after_bracket = authority.rfind(']').unwrap_or(0);
+    let end = authority[after_bracket..]
+        .find(':')
+        .map_or(authority.len(), |colon| after_bracket + colon);
+    let host = &authority[..end];
+    host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase()
+}
+
+fn refusal(route: usize, reason: String) -> CatalogError {
+    CatalogError { route, reason }
+}
+
+/// The paths of one host while the catalog is built, in order.
+#[derive(Default)]
+struct PathTable {
+    paths: Vec<(String, Vec<Candidate>)>,
+}
+
+impl PathTable {
+    fn add(&mut self, route: &Arc<Route>, place: usize) -> Result<(), CatalogError> {
+        if let Some(clash) = self
+            .at(&route.pattern)
+            .iter()
+            .find_map(|other| clash(&other.route, route))
+        {
+            return Err(refusal(place, clash));
+        }
+        self.at(&route.pattern).push(Candidate {
+            route: Arc::clone(route),
+            empty_tail: None,
+        });
+        Ok(())
+    }
+
+    fn at(&mut self, pattern: &str) -> &mut Vec<Candidate> {
+        let place = self
+            .paths
+            .iter()
+            .position(|(known, _)| known == pattern)
+            .unwrap_or_else(|| {
+                self.paths.push((pattern.to_owned(), Vec::new()));
+                self.paths.len() - 1
+            });
+        &mut self.paths[place].1
+    }
+
+    fn finish(mut self) -> Result<Paths, CatalogError> {
+        let tails: Vec<(String, Candidate)> = self
+            .paths
+            .iter()
+            .flat_map(|(_, all)| all)
+            .filter_map(without_tail)
+            .collect();
+        for (path, candidate) in tails {
+            self.at(&path).push(candidate);
+        }
+        let mut paths = Paths::new();
+        for (pattern, candidates) in self.paths {
+            let place = candidates[0].route.id.0 as usize;
+            paths.insert(pattern.clone(), candidates).map_err(|error| {
+                refusal(
+                    place,
+                    format!("the path `{pattern}` cannot stand beside another one: {error}"),
+                )
+            })?;
+        }
+        Ok(paths)
+    }
+}
+
+/// `/files/{*tail}` answers on `/files/` too, after the routes that name that path themselves.
+fn without_tail(candidate: &Candidate) -> Option<(String, Candidate)> {
+    let (path, tail) = candidate.route.pattern.split_once("{*")?;
+    let empty_tail = Some(tail.trim_end_matches('}').to_owned());
+    Some((
+        path.to_owned(),
+        Candidate {
+            route: Arc::clone(&candidate.route),
+            empty_tail,
+        },
+    ))
+}
+
+/// What hinders two routes on the same path, if anything does.
+fn clash(first: &Route, second: &Route) -> Option<String> {
+    let pattern = &second.pattern;
+    match (first.is_page(), second.is_page()) {
+        (true, true) => return Some(format!("there is a page on `{pattern}` already")),
+        (false, false) => {}
+        _ => return None,
+    }
+    if first.subprotocols.is_empty() && second.subprotocols.is_empty() {
+        return Some(format!(
+            "there is a route on `{pattern}` already; several routes share a path only if their `subprotocols` tell them apart"
+        ));
+    }
+    let both = second
+        .subprotocols
+        .iter()
+        .find(|name| first.subprotocols.contains(name))?;
+    Some(format!(
+        "another route on `{pattern}` has the subprotocol `{both}` too"
+    ))
+}
+
+impl<'c> Found<'c> {
+    /// The page on this path.
+    pub fn page(&self) -> Option<&'c Page> {
+        self.candidates
+            .iter()
+            .find_map(|candidate| match &candidate.route.target {
+                Target::Page(page) => Some(page),
+                Target::Component(_) => None,
+            })
+    }
+
+    /// Whether a WebSocket can be opened on this path.
+    pub fn has_websocket(&self) -> bool {
+        self.candidates
+            .iter()
+            .any(|candidate| !candidate.route.is_page())
+    }
+
+    /// The route for a client that offers these subprotocols: the client's order decides, then
+    /// comes a route that does not ask.
+    pub fn choose(&self, offered: &[String]) -> Result<Choice<'c>, NoChoice> {
+        let sockets = || {
+            self.candidates
+                .iter()
+                .filter(|candidate| !candidate.route.is_page())
+        };
+        for name in offered {
+            if let Some(candidate) =
+                sockets().find(|candidate| candidate.route.subprotocols.contains(name))
+            {
+                return Ok(self.choice(candidate, Some(name.clone())));
+            }
+        }
+        if let Some(candidate) = sockets().find(|candidate| candidate.route.subprotocols.is_empty())
+        {
+            return Ok(self.choice(candidate, None));
+        }
+        let wanted: Vec<String> = sockets()
+            .flat_map(|candidate| candidate.route.subprotocols.clone())
+            .collect();
+        Err(if wanted.is_empty() {
+            NoChoice::NoWebSocket
+        } else {
+            NoChoice::Subprotocols(wanted)
+        })
+    }
+
+    fn choice(&self, candidate: &'c Candidate, subprotocol: Option<String>) -> Choice<'c> {
+        let mut params = self.params.clone();
+        params.extend(
+            candidate
+                .empty_tail
+                .iter()
+                .map(|name| (name.clone(), String::new())),
+        );
+        Choice {
+            route: &candidate.route,
+            params,
+            subprotocol,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Which route answers where, and which routes cannot stand together.
+
+use super::*;
+
+fn socket(pattern: &str) -> Route {
+    Route::new(pattern, Target::Component(ProgramId(0)))
+}
+
+fn speaking(pattern: &str, subprotocols: &[&str]) -> Route {
+    Route {
+        subprotocols: subprotocols.iter().map(ToString::to_string).collect(),
+        ..socket(pattern)
+    }
+}
+
+fn page(pattern: &str) -> Route {
+    Route::new(
+        pattern,
+        Target::Page(Page {
+            body: Bytes::new(),
+            content_type: "text/html",
+        }),
+    )
+}
+
+fn on_host(host: &str, route: Route) -> Route {
+    Route {
+        host: Some(host.to_owned()),
+        ..route
+    }
+}
+
+/// `host path [offered]` to `route id, parameters, subprotocol`.
+#[track_caller]
+fn check(catalog: &Catalog, authority: &str, path: &str, offered: &[&str], expect: &str) {
+    let offered: Vec<String> = offered.iter().map(ToString::to_string).collect();
+    let answer = match catalog.lookup(authority, path) {
+        Err(error) => format!("{error:?}"),
+        Ok(found) => match found.choose(&offered) {
+            Err(error) => format!("{error:?}"),
+            Ok(choice) => {
+                let params: Vec<String> = choice
+                    .params
+                    .iter()
+                    .map(|(name, value)| format!(" {name}={value}"))
+                    .collect();
+                format!(
+                    "{}{}{}",
+                    choice.route.id,
+                    params.concat(),
+                    choice
+                        .subprotocol
+                        .map_or(String::new(), |s| format!(" [{s}]"))
+                )
+            }
+        },
+    };
+    assert_eq!(answer, expect, "{authority} {path}");
+}
+
+#[test]
+fn a_path_finds_its_route_and_parameters() {
+    let catalog = Catalog::new(vec![
+        socket("/echo"),
+        socket("/rooms/{room}"),
+        socket("/files/{*tail}"),
+        on_host("a.example", socket("/echo")),
+        page("/"),
+    ])
+    .unwrap();
+    check(&catalog, "localhost:80", "/echo", &[], "0");
+    check(&catalog, "localhost", "/echo/", &[], "NotFound");
+    check(&catalog, "localhost", "/rooms/a%20b", &[], "1 room=a b");
+    check(&catalog, "localhost", "/rooms/a%2Fb", &[], "1 room=a/b");
+    check(&catalog, "localhost", "/rooms/%ff", &[], "Malformed");
+    check(&catalog, "localhost", "/rooms/", &[], "NotFound");
+    check(&catalog, "localhost", "/files/a/b", &[], "2 tail=a/b");
+    check(&catalog, "localhost", "/files/", &[], "2 tail=");
+    check(&catalog, "A.Example.:8080", "/echo", &[], "3");
+    check(&catalog, "a.example", "/rooms/x", &[], "1 room=x");
+    check(&catalog, "[::1]:8080", "/echo", &[], "0");
+    check(&catalog, "localhost", "/", &[], "NoWebSocket");
+}
+
+#[test]
+fn a_component_may_answer_everywhere_beside_a_page() {
+    let catalog = Catalog::new(vec![socket("/{*path}"), page("/")]).unwrap();
+    check(&catalog, "x", "/", &[], "0 path=");
+    check(&catalog, "x", "/a/b", &[], "0 path=a/b");
+    assert!(catalog.lookup("x", "/").unwrap().page().is_some());
+    assert!(catalog.lookup("x", "/a").unwrap().page().is_none());
+}
+
+#[test]
+fn subprotocols_choose_among_the_routes_of_a_path() {
+    let catalog = Catalog::new(vec![
+        speaking("/", &["a", "b"]),
+        speaking("/", &["c"]),
+        speaking("/only", &["a"]),
+        socket("/"),
+    ])
+    .unwrap();
+    check(&catalog, "x", "/", &["c", "a"], "1 [c]");
+    check(&catalog, "x", "/", &["x", "b"], "0 [b]");
+    check(&catalog, "x", "/", &["x"], "3");
+    check(&catalog, "x", "/", &[], "3");
+    check(&catalog, "x", "/only", &[], "Subprotocols([\"a\"])");
+}
+
+#[track_caller]
+fn refused(routes: Vec<Route>, expect: &str) {
+    let error = Catalog::new(routes).map(drop).unwrap_err();
+    assert_eq!(format!("{}: {error}", error.route), expect);
+}
+
+#[test]
+fn routes_that_cannot_stand_together_are_refused() {
+    refused(
+        vec![socket("/a"), socket("/a")],
+        "1: there is a route on `/a` already; several routes share a path only if their `subprotocols` tell them apart",
+    );
+    refused(
+        vec![page("/a"), page("/a")],
+        "1: there is a page on `/a` already",
+    );
+    refused(
+        vec![speaking("/a", &["x"]), speaking("/a", &["y", "x"])],
+        "1: another route on `/a` has the subprotocol `x` too",
+    );
+    refused(vec![socket("a")], "0: a path begins with `/`; `a` does not");
+    assert!(Catalog::new(vec![socket("/a"), on_host("h", socket("/a")), page("/a")]).is_ok());
+}
+
+#[test]
+fn two_names_for_one_place_are_refused() {
+    let error = Catalog::new(vec![socket("/rooms/{room}"), socket("/rooms/{id}")])
+        .map(drop)
+        .unwrap_err();
+    assert_eq!(error.route, 1);
+    assert!(error.reason.contains("/rooms/{room}"), "{error}");
+}

@@ -1,0 +1,204 @@
+//! One connection's byte stream, whatever carries it, and its move from one worker to another.
+//!
+//! Never looks at the bytes. A socket belongs to the tokio runtime that registered it; to move, it
+//! is detached on one thread and attached on the other.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+/// A byte stream to one peer.
+#[derive(Debug)]
+pub enum Socket {
+    /// Plain TCP.
+    Tcp(TcpStream),
+    /// TLS over TCP, its handshake done.
+    Tls(Box<TlsStream<Rehome>>),
+    /// The server's end of an in-memory connection.
+    Memory(DuplexStream),
+}
+
+/// A socket that no runtime drives: it can go to another thread.
+#[derive(Debug)]
+pub struct DetachedSocket(Detached);
+
+#[derive(Debug)]
+enum Detached {
+    Tcp(std::net::TcpStream),
+    Tls(Box<TlsStream<Rehome>>, std::net::TcpStream),
+    Memory(DuplexStream),
+}
+
+impl Socket {
+    /// Takes the socket off this thread's runtime. Bytes that the kernel or TLS holds stay with it.
+    pub fn detach(self) -> io::Result<DetachedSocket> {
+        Ok(DetachedSocket(match self {
+            Self::Tcp(stream) => Detached::Tcp(stream.into_std()?),
+            Self::Tls(mut tls) => {
+                let stream = tls.get_mut().0.leave()?;
+                Detached::Tls(tls, stream)
+            }
+            Self::Memory(stream) => Detached::Memory(stream),
+        }))
+    }
+}
+
+impl DetachedSocket {
+    /// Registers the socket with the runtime of the calling thread.
+    pub fn attach(self) -> io::Result<Socket> {
+        Ok(match self.0 {
+            Detached::Tcp(stream) => Socket::Tcp(TcpStream::from_std(stream)?),
+            Detached::Tls(mut tls, stream) => {
+                tls.get_mut().0.settle(stream)?;
+                Socket::Tls(tls)
+            }
+            Detached::Memory(stream) => Socket::Memory(stream),
+        })
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Memory(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Memory(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Memory(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+            Self::Memory(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Memory(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// The TCP stream under a TLS session: it can leave while the TLS state stays.
+#[derive(Debug)]
+pub struct Rehome {
+    /// `None` only between [`Socket::detach`] and [`DetachedSocket::attach`].
+    stream: Option<TcpStream>,
+}
+
+impl Rehome {
+    /// Wraps a stream for a TLS handshake to run over.
+    pub fn new(stream: TcpStream) -> Self {
+        Self {
+            stream: Some(stream),
+        }
+    }
+
+    fn leave(&mut self) -> io::Result<std::net::TcpStream> {
+        self.stream.take().ok_or_else(away)?.into_std()
+    }
+
+    fn settle(&mut self, stream: std::net::TcpStream) -> io::Result<()> {
+        self.stream = Some(TcpStream::from_std(stream)?);
+        Ok(())
+    }
+
+    fn here(&mut self) -> io::Result<Pin<&mut TcpStream>> {
+        self.stream.as_mut().map(Pin::new).ok_or_else(away)
+    }
+}
+
+fn away() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotConnected,
+        "the stream is on its way to another worker",
+    )
+}
+
+impl AsyncRead for Rehome {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.get_mut().here()?.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Rehome {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().here()?.poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().here()?.poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream
+            .as_ref()
+            .is_some_and(AsyncWrite::is_write_vectored)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().here()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().here()?.poll_shutdown(cx)
+    }
+}
