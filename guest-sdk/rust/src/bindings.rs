@@ -1,0 +1,28 @@
+//! What wit-bindgen makes of the contract in `wit/`: the raw imports, the
+//! types, and the macros that export a handler. The rest of the crate wraps
+//! it; authors never name it.
+
+wit_bindgen::generate!({
+    path: "../../wit",
+    world: "websocket-handler",
+    ownership: Borrowing { duplicate_if_necessary: true },
+    pub_export_macro: true,
+    export_macro_name: "export_handler",
+    default_bindings_module: "wharf_guest::bindings",
+    additional_derives: [Clone],
+});
+
+/// The optional export: `websocket-handler` with `handshake` is the world
+/// `websocket-service`. Apart, so that a handler without it does not export it.
+pub mod connect {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "package wharf:guest-sdk; world connect { export wharf:websocket/handshake@0.1.0; }",
+        world: "wharf:guest-sdk/connect",
+        with: { "wharf:websocket/types@0.1.0": crate::bindings::wharf::websocket::types },
+        ownership: Borrowing { duplicate_if_necessary: true },
+        pub_export_macro: true,
+        export_macro_name: "export_connect",
+        default_bindings_module: "wharf_guest::bindings::connect",
+    });
+}

@@ -1,0 +1,143 @@
+//! From the component's exports to a [`Handler`]: the one value of an
+//! instance, and the macro that connects it. It holds no rules of its own.
+
+use std::cell::RefCell;
+
+use crate::bindings::connect::exports::wharf::websocket::handshake as wire;
+use crate::bindings::wharf::websocket::types::Delivery;
+use crate::{Acceptance, Handler, Message, Rejection, Session};
+
+/// The handler of this instance, made at its first call.
+pub struct Instance<H>(RefCell<Option<H>>);
+
+impl<H: Handler> Instance<H> {
+    /// Nothing is made yet.
+    #[allow(clippy::new_without_default, reason = "used by the macro, in a const")]
+    #[must_use]
+    pub const fn new() -> Self {
+        Instance(RefCell::new(None))
+    }
+
+    /// Calls into the handler. The host never enters an instance twice, so
+    /// the borrow cannot fail.
+    pub fn with<R>(&self, call: impl FnOnce(&mut H) -> R) -> R {
+        call(self.0.borrow_mut().get_or_insert_with(H::default))
+    }
+}
+
+/// Hands a batch to the handler, message by message.
+pub fn deliver<H: Handler>(handler: &mut H, batch: &[Delivery]) {
+    for delivery in batch {
+        handler.on_message(
+            Session::from_id(delivery.session),
+            Message::of(&delivery.message),
+        );
+    }
+}
+
+/// The decision about a handshake in the words of the bindings.
+///
+/// # Errors
+/// The rejection, as the handler gave it.
+pub fn reject(
+    decision: Result<Acceptance, Rejection>,
+) -> Result<wire::Acceptance, wire::Rejection> {
+    match decision {
+        Ok(Acceptance {
+            subprotocol,
+            headers,
+            tags,
+            attachment,
+        }) => Ok(wire::Acceptance {
+            subprotocol,
+            headers,
+            tags,
+            attachment,
+        }),
+        Err(Rejection {
+            status,
+            headers,
+            body,
+        }) => Err(wire::Rejection {
+            status,
+            headers,
+            body,
+        }),
+    }
+}
+
+/// Exports a [`Handler`] as the component's handler; with `, handshake` also
+/// its [`Handshake`](crate::Handshake).
+///
+/// ```ignore
+/// wharf_guest::export!(MyHandler);
+/// wharf_guest::export!(MyHandler, handshake);
+/// ```
+#[macro_export]
+macro_rules! export {
+    ($handler:ty) => {
+        $crate::export!(@handler $handler);
+    };
+    ($handler:ty, handshake) => {
+        $crate::export!(@handler $handler);
+
+        const _: () = {
+            use $crate::bindings::connect::exports::wharf::websocket::handshake as wire;
+
+            impl wire::Guest for WharfExport {
+                fn on_connect(
+                    request: $crate::Request,
+                ) -> ::core::result::Result<wire::Acceptance, wire::Rejection> {
+                    WHARF_INSTANCE.with(|instance| {
+                        instance.with(|handler| {
+                            $crate::reject($crate::Handshake::on_connect(handler, &request))
+                        })
+                    })
+                }
+            }
+
+            $crate::bindings::connect::export_connect!(
+                WharfExport with_types_in $crate::bindings::connect
+            );
+        };
+    };
+    (@handler $handler:ty) => {
+        #[doc(hidden)]
+        struct WharfExport;
+
+        ::std::thread_local! {
+            static WHARF_INSTANCE: $crate::Instance<$handler> = const { $crate::Instance::new() };
+        }
+
+        const _: () = {
+            use $crate::bindings::exports::wharf::websocket::handler as wire;
+
+            impl wire::Guest for WharfExport {
+                fn on_open(session: u64) {
+                    WHARF_INSTANCE.with(|instance| {
+                        instance.with(|handler| {
+                            $crate::Handler::on_open(handler, $crate::Session::from_id(session))
+                        })
+                    });
+                }
+
+                fn on_messages(batch: ::std::vec::Vec<wire::Delivery>) {
+                    WHARF_INSTANCE.with(|instance| {
+                        instance.with(|handler| $crate::deliver(handler, &batch))
+                    });
+                }
+
+                fn on_close(session: u64, ending: $crate::Ending) {
+                    WHARF_INSTANCE.with(|instance| {
+                        instance.with(|handler| {
+                            let session = $crate::Session::from_id(session);
+                            $crate::Handler::on_close(handler, session, ending);
+                        })
+                    });
+                }
+            }
+
+            $crate::bindings::export_handler!(WharfExport with_types_in $crate::bindings);
+        };
+    };
+}

@@ -1,0 +1,76 @@
+//! JavaScript guests: QuickJS with the script inside, by the npm package that
+//! the guest's own `package-lock.json` pins.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::guest::Guest;
+use super::{Builder, Built, Workshop, command, component};
+
+/// npm, and where it may install to.
+pub(super) struct QuickJs {
+    npm: PathBuf,
+}
+
+impl QuickJs {
+    pub(super) fn find(_workshop: &Workshop) -> Result<QuickJs> {
+        for program in ["node", "npm"] {
+            if command::find(program).is_none() {
+                bail!(
+                    "JavaScript guests need {program}, of Node.js 18 or later. Install it:\n\
+                     \n    apt-get install nodejs npm     (Debian)\
+                     \n    brew install node              (macOS)\
+                     \n    https://nodejs.org/            (elsewhere)"
+                );
+            }
+        }
+        println!("JavaScript guests: QuickJS by npm");
+        Ok(QuickJs {
+            npm: command::find("npm").context("npm was found above")?,
+        })
+    }
+
+    /// Installs what the guest's manifest asks for, outside of its folder.
+    fn install(&self, guest: &Guest, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder)?;
+        let mut changed = !folder.join("node_modules").is_dir();
+        for file in ["package.json", "package-lock.json"] {
+            let path = guest.folder.join(file);
+            let wanted = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            let there = fs::read(folder.join(file)).unwrap_or_default();
+            if wanted != there {
+                fs::write(folder.join(file), wanted)?;
+                changed = true;
+            }
+        }
+        if changed {
+            let mut install = Command::new(&self.npm);
+            install.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
+            command::run(install.current_dir(folder))?;
+        }
+        Ok(())
+    }
+}
+
+impl Builder for QuickJs {
+    fn build(&mut self, workshop: &Workshop, guest: &Guest) -> Result<Built> {
+        let folder = workshop.build.join("javascript").join(&guest.name);
+        self.install(guest, &folder)?;
+        let script = guest.name.split('-').next().unwrap_or(&guest.name);
+        let output = folder.join("component.wasm");
+        let mut build = Command::new(folder.join("node_modules/.bin/componentize-qjs"));
+        build
+            .arg("--wit")
+            .arg(workshop.root.join("wit"))
+            .args(["-n", component::WORLD, "--js"])
+            .arg(guest.folder.join(format!("{script}.js")))
+            .args(["--sync", "--stub-wasi", "-o"])
+            .arg(&output);
+        command::run(&mut build)?;
+        let bytes = fs::read(&output).with_context(|| format!("reading {}", output.display()))?;
+        Ok(Built::Component(bytes))
+    }
+}

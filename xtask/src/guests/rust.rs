@@ -1,0 +1,64 @@
+//! Rust guests: one cargo build each, all into one folder, so that what they
+//! share is compiled once.
+
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::guest::Guest;
+use super::rust_toolchain::{self, Toolchain};
+use super::versions::RUST_TARGET;
+use super::{Builder, Built, Workshop, command};
+
+/// Cargo with a compiler that can make guests.
+pub(super) struct Cargo {
+    toolchain: Toolchain,
+}
+
+impl Cargo {
+    pub(super) fn find(workshop: &Workshop) -> Result<Cargo> {
+        let toolchain = rust_toolchain::find(workshop)?;
+        println!("Rust guests: {}", toolchain.description);
+        Ok(Cargo { toolchain })
+    }
+}
+
+impl Builder for Cargo {
+    fn build(&mut self, workshop: &Workshop, guest: &Guest) -> Result<Built> {
+        let folder = workshop.build.join("rust");
+        let mut cargo = Command::new(rust_toolchain::cargo());
+        // What the host's build was told must not reach the guest's.
+        for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
+            cargo.env_remove(variable);
+        }
+        cargo
+            .args([
+                "build",
+                "--release",
+                "--target",
+                RUST_TARGET,
+                "--target-dir",
+            ])
+            .arg(&folder)
+            .arg("--manifest-path")
+            .arg(guest.folder.join("Cargo.toml"))
+            .args(&self.toolchain.arguments)
+            .envs(
+                self.toolchain
+                    .environment
+                    .iter()
+                    .map(|(name, value)| (name, value)),
+            );
+        command::run(&mut cargo)?;
+        let file = format!("{}.wasm", guest.name.replace('-', "_"));
+        let path = folder.join(RUST_TARGET).join("release").join(file);
+        let module = fs::read(&path).with_context(|| {
+            format!(
+                "reading {}: the crate must be a cdylib named as its folder",
+                path.display()
+            )
+        })?;
+        Ok(Built::Core(module))
+    }
+}
