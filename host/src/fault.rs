@@ -9,6 +9,8 @@ use std::fmt;
 use tracing::Level;
 use wharf_protocol::Cause;
 
+use crate::id::IncidentId;
+
 /// What went wrong, by whom it was caused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -46,6 +48,12 @@ pub enum HostFault {
     Engine(String),
 }
 
+/// How a fault ends a session.
+enum Closing {
+    HandlerFailed,
+    OverCapacity,
+}
+
 impl Fault {
     /// The metric label: short, stable, in snake case.
     #[must_use]
@@ -53,10 +61,14 @@ impl Fault {
         self.row().0
     }
 
-    /// How the sessions that it ends are closed.
+    /// How the sessions that it ends are closed; the peer is told the incident, so that it can be
+    /// found in the log.
     #[must_use]
-    pub fn cause(&self) -> Cause {
-        self.row().1
+    pub fn cause(&self, incident: IncidentId) -> Cause {
+        match self.row().1 {
+            Closing::HandlerFailed => Cause::HandlerFailed { incident: incident.to_string() },
+            Closing::OverCapacity => Cause::OverCapacity,
+        }
     }
 
     /// How loudly it is logged.
@@ -66,18 +78,18 @@ impl Fault {
     }
 
     /// One row for each fault: a new one does not compile until it has all three.
-    fn row(&self) -> (&'static str, Cause, Level) {
+    fn row(&self) -> (&'static str, Closing, Level) {
         use {Fault::*, GuestFault::*, HostFault::*};
         match self {
-            Guest(Trap(_)) => ("guest_trap", Cause::HandlerFailed, Level::WARN),
-            Guest(OutOfMemory) => ("guest_out_of_memory", Cause::HandlerFailed, Level::WARN),
-            Guest(OutOfCpu) => ("guest_out_of_cpu", Cause::HandlerFailed, Level::WARN),
-            Guest(OutOfTime) => ("guest_out_of_time", Cause::HandlerFailed, Level::WARN),
-            Guest(StackOverflow) => ("guest_stack_overflow", Cause::HandlerFailed, Level::WARN),
-            Guest(LimitReached(_)) => ("guest_limit", Cause::HandlerFailed, Level::WARN),
-            Host(InstancesExhausted) => ("instances_exhausted", Cause::OverCapacity, Level::WARN),
-            Host(InstanceGone) => ("instance_gone", Cause::HandlerFailed, Level::DEBUG),
-            Host(Engine(_)) => ("engine", Cause::HandlerFailed, Level::ERROR),
+            Guest(Trap(_)) => ("guest_trap", Closing::HandlerFailed, Level::WARN),
+            Guest(OutOfMemory) => ("guest_out_of_memory", Closing::HandlerFailed, Level::WARN),
+            Guest(OutOfCpu) => ("guest_out_of_cpu", Closing::HandlerFailed, Level::WARN),
+            Guest(OutOfTime) => ("guest_out_of_time", Closing::HandlerFailed, Level::WARN),
+            Guest(StackOverflow) => ("guest_stack_overflow", Closing::HandlerFailed, Level::WARN),
+            Guest(LimitReached(_)) => ("guest_limit", Closing::HandlerFailed, Level::WARN),
+            Host(InstancesExhausted) => ("instances_exhausted", Closing::OverCapacity, Level::WARN),
+            Host(InstanceGone) => ("instance_gone", Closing::HandlerFailed, Level::DEBUG),
+            Host(Engine(_)) => ("engine", Closing::HandlerFailed, Level::ERROR),
         }
     }
 }
@@ -119,7 +131,8 @@ mod tests {
 
     #[test]
     fn a_full_server_asks_the_client_to_come_back() {
-        assert_eq!(Fault::from(HostFault::InstancesExhausted).cause(), Cause::OverCapacity);
+        let cause = Fault::from(HostFault::InstancesExhausted).cause(IncidentId::random());
+        assert_eq!(cause, Cause::OverCapacity);
     }
 
     #[test]

@@ -1,1 +1,43 @@
-//! x
+//! Wharf: a WebSocket server whose handlers are sandboxed WebAssembly components.
+//!
+//! The host owns every socket; a handler sees sessions and whole messages, and nothing else. This
+//! library is the whole server; the `wharf` command is a thin shell over it.
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! let server = wharf::Server::builder()
+//!     .listen("127.0.0.1:0")
+//!     .route(wharf::Route::new("/echo").component_file("echo.wasm"))
+//!     .start()
+//!     .await?;
+//! println!("ws://{}/echo", server.local_addr());
+//! # Ok(()) }
+//! ```
+//!
+//! The modules stand in the order of their layers: each may use those above it in this list, none
+//! those below it.
+
+mod clock;
+mod fault;
+mod id;
+mod request;
+
+mod wire;
+
+mod mailbox;
+
+mod catalog;
+
+mod capability;
+
+mod guest;
+
+mod dispatch;
+
+mod session;
+
+mod ingress;
+
+mod config;
+
+mod server;

@@ -1,0 +1,235 @@
+//! Admission of a request: a place with the instance that will serve it, and the handler's own
+//! word on the handshake. Happens before the handshake is answered.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+use wharf_protocol::deflate;
+
+use super::hosted::{Answer, Use};
+use super::{Dispatcher, Hosted, placement};
+use crate::catalog::Route;
+use crate::fault::{Fault, HostFault};
+use crate::guest::{Acceptance, Rejection};
+use crate::id::IncidentId;
+use crate::mailbox::{Connecting, Work};
+use crate::request::Request;
+use crate::wire::DetachedSocket;
+
+/// Seconds after which a client may try again when the server is full or going away.
+const RETRY_AFTER_SECONDS: u32 = 5;
+
+/// An HTTP answer instead of a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) retry_after_seconds: Option<u32>,
+}
+
+/// A request that may become a session.
+pub(crate) struct Admission {
+    pub(crate) subprotocol: Option<String>,
+    /// What the handler adds to the response.
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    /// Dropping it gives the place back.
+    pub(crate) ticket: Ticket,
+}
+
+/// A place with an instance, here or on another worker.
+pub(crate) enum Ticket {
+    Here(Seat),
+    There(Promise),
+}
+
+/// A place on this worker.
+pub(crate) struct Seat {
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) usage: Use,
+    pub(crate) route: Arc<Route>,
+    pub(crate) request: Arc<Request>,
+    pub(crate) subprotocol: Option<String>,
+    pub(crate) tags: Vec<String>,
+    pub(crate) attachment: Vec<u8>,
+}
+
+/// A place on another worker, kept there under a number.
+pub(crate) struct Promise {
+    number: u64,
+    owner: Option<UnboundedSender<PeerCommand>>,
+}
+
+/// What one worker asks of another.
+pub(crate) enum PeerCommand {
+    /// Admit a request; the socket stays where it is.
+    Admit {
+        route: Arc<Route>,
+        request: Box<Request>,
+        reply: oneshot::Sender<Result<Promised, Refusal>>,
+    },
+    /// Take over the socket of an admitted request.
+    Adopt { number: u64, socket: DetachedSocket, read_ahead: Bytes, deflate: Option<deflate::Params> },
+    /// The client of an admitted request has left.
+    Release { number: u64 },
+}
+
+/// The answer to [`PeerCommand::Admit`].
+pub(crate) struct Promised {
+    number: u64,
+    subprotocol: Option<String>,
+    headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Promised {
+    /// The number under which the place is kept.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Promise {
+    /// Sends the socket to the worker that has the place.
+    pub(crate) fn adopt(
+        mut self,
+        socket: DetachedSocket,
+        read_ahead: Bytes,
+        deflate: Option<deflate::Params>,
+    ) {
+        if let Some(owner) = self.owner.take() {
+            let number = self.number;
+            // A worker that is gone has dropped its sessions; this one goes the same way.
+            let _ = owner.send(PeerCommand::Adopt { number, socket, read_ahead, deflate });
+        }
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        if let Some(owner) = self.owner.take() {
+            let _ = owner.send(PeerCommand::Release { number: self.number });
+        }
+    }
+}
+
+impl Dispatcher {
+    /// Finds a place for a request and asks the handler about it.
+    pub(crate) async fn admit(
+        &self,
+        route: &Arc<Route>,
+        request: Request,
+    ) -> Result<Admission, Refusal> {
+        let peers = &self.0.peers;
+        let place = placement::place(route, &request.params, self.0.worker, peers.len());
+        if place.worker == self.0.worker {
+            let (seat, headers) = self.admit_here(place.key, route, request).await?;
+            let subprotocol = seat.subprotocol.clone();
+            return Ok(Admission { subprotocol, headers, ticket: Ticket::Here(seat) });
+        }
+        let (reply, answer) = oneshot::channel();
+        let (route, request) = (route.clone(), Box::new(request));
+        let owner = &peers[place.worker];
+        let sent = owner.send(PeerCommand::Admit { route, request, reply });
+        sent.map_err(|_| Refusal::going_away())?;
+        let promised = answer.await.map_err(|_| Refusal::going_away())??;
+        let promise = Promise { number: promised.number, owner: Some(owner.clone()) };
+        Ok(Admission {
+            subprotocol: promised.subprotocol,
+            headers: promised.headers,
+            ticket: Ticket::There(promise),
+        })
+    }
+
+    /// Admits for another worker, and keeps the place under a number.
+    pub(crate) async fn promise(
+        &self,
+        route: Arc<Route>,
+        request: Request,
+    ) -> Result<Promised, Refusal> {
+        let workers = self.0.peers.len();
+        let place = placement::place(&route, &request.params, self.0.worker, workers);
+        let (seat, headers) = self.admit_here(place.key, &route, request).await?;
+        let number = self.0.lane.next_session();
+        let subprotocol = seat.subprotocol.clone();
+        self.0.promised.borrow_mut().insert(number, seat);
+        Ok(Promised { number, subprotocol, headers })
+    }
+
+    /// Hands out a promised place, once.
+    pub(crate) fn claim(&self, number: u64) -> Option<Seat> {
+        self.0.promised.borrow_mut().remove(&number)
+    }
+
+    async fn admit_here(
+        &self,
+        key: Option<placement::InstanceKey>,
+        route: &Arc<Route>,
+        request: Request,
+    ) -> Result<(Seat, Vec<(String, Vec<u8>)>), Refusal> {
+        if self.draining().is_some() {
+            return Err(Refusal::going_away());
+        }
+        let Some(hosted) = self.instance_for(key, route) else {
+            return Err(Refusal::plain(404, "There is no WebSocket here.\n"));
+        };
+        let usage = Use::new(hosted);
+        let request = Arc::new(request);
+        let answer = ask(usage.hosted(), &request).await.map_err(|fault| Refusal::for_fault(&fault))?;
+        let acceptance = answer.map_err(Refusal::by_handler)?;
+        let Acceptance { subprotocol, headers, tags, attachment } = acceptance;
+        if let Some(chosen) = &subprotocol
+            && !request.subprotocols.contains(chosen)
+        {
+            tracing::warn!(route = route.pattern, chosen, "the handler chose a subprotocol that was not offered");
+            return Err(Refusal::plain(500, "The handler chose a subprotocol that was not offered.\n"));
+        }
+        let subprotocol = subprotocol.or_else(|| request.subprotocol.clone());
+        let (dispatcher, route) = (self.clone(), route.clone());
+        Ok((Seat { dispatcher, usage, route, request, subprotocol, tags, attachment }, headers))
+    }
+}
+
+/// Asks through the inbox, so that the answer comes after all that the instance has to do before.
+async fn ask(hosted: &Rc<Hosted>, request: &Arc<Request>) -> Answer {
+    let (answer, answered) = oneshot::channel();
+    let connecting = Connecting { request: request.clone(), answer };
+    let gone = || Fault::Host(HostFault::InstanceGone);
+    hosted.inbox().push(Work::Connect(connecting)).map_err(|_| gone())?;
+    answered.await.unwrap_or_else(|_| Err(gone()))
+}
+
+impl Refusal {
+    /// A short text for the person who looks at it.
+    pub(crate) fn plain(status: u16, text: &str) -> Self {
+        let headers = vec![("content-type".to_owned(), b"text/plain; charset=utf-8".to_vec())];
+        Self { status, headers, body: text.into(), retry_after_seconds: None }
+    }
+
+    /// The server takes no new sessions now.
+    pub(crate) fn going_away() -> Self {
+        let retry_after_seconds = Some(RETRY_AFTER_SECONDS);
+        Self { retry_after_seconds, ..Self::plain(503, "The server takes no new sessions now.\n") }
+    }
+
+    fn by_handler(rejection: Rejection) -> Self {
+        let Rejection { status, headers, body } = rejection;
+        Self { status, headers, body, retry_after_seconds: None }
+    }
+
+    fn for_fault(fault: &Fault) -> Self {
+        match fault {
+            Fault::Host(HostFault::InstancesExhausted) => {
+                let retry_after_seconds = Some(RETRY_AFTER_SECONDS);
+                Self { retry_after_seconds, ..Self::plain(503, "The server is full.\n") }
+            }
+            Fault::Guest(_) | Fault::Host(_) => {
+                let incident = IncidentId::random();
+                tracing::debug!(%incident, label = fault.label(), "handshake refused: {fault}");
+                Self::plain(500, &format!("The handler failed. Incident {incident}\n"))
+            }
+        }
+    }
+}

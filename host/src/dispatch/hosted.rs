@@ -1,0 +1,102 @@
+//! One instance as the dispatcher knows it: its queue, its sessions, and how many still need it.
+//! The Store itself belongs to the runner alone.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::placement::InstanceKey;
+use crate::catalog::Route;
+use crate::fault::Fault;
+use crate::guest::{Acceptance, Rejection};
+use crate::mailbox::{self, Members, Work};
+
+/// What a handler said about a handshake.
+pub(crate) type Answer = Result<Result<Acceptance, Rejection>, Fault>;
+/// The queue of an instance.
+pub(crate) type Inbox = mailbox::Inbox<Answer>;
+
+/// One instance.
+pub(crate) struct Hosted {
+    serial: u64,
+    key: Option<InstanceKey>,
+    route: Arc<Route>,
+    inbox: Inbox,
+    members: Members,
+    users: Cell<usize>,
+}
+
+impl Hosted {
+    pub(super) fn new(serial: u64, key: Option<InstanceKey>, route: Arc<Route>) -> Self {
+        Self {
+            serial,
+            key,
+            route,
+            inbox: Inbox::new(),
+            members: Members::default(),
+            users: Cell::new(0),
+        }
+    }
+
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    pub(super) fn key(&self) -> Option<&InstanceKey> {
+        self.key.as_ref()
+    }
+
+    pub(super) fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// Its queue.
+    pub(crate) fn inbox(&self) -> &Inbox {
+        &self.inbox
+    }
+
+    /// Its sessions.
+    pub(crate) fn members(&self) -> &Members {
+        &self.members
+    }
+
+    /// Whether it serves one session alone.
+    pub(crate) fn is_exclusive(&self) -> bool {
+        self.key.is_none()
+    }
+
+    /// Whether it lives on without sessions.
+    fn outlives_its_users(&self) -> bool {
+        matches!(self.key, Some(InstanceKey::Shared(_)))
+    }
+
+    /// Whether nobody needs it any more.
+    pub(super) fn is_vacant(&self) -> bool {
+        self.users.get() == 0 && !self.outlives_its_users()
+    }
+}
+
+/// Keeps an instance alive for one session, from its handshake to its end.
+pub(crate) struct Use(Rc<Hosted>);
+
+impl Use {
+    pub(super) fn new(hosted: Rc<Hosted>) -> Self {
+        hosted.users.set(hosted.users.get() + 1);
+        Self(hosted)
+    }
+
+    /// The instance.
+    pub(crate) fn hosted(&self) -> &Rc<Hosted> {
+        &self.0
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        self.0.users.set(self.0.users.get() - 1);
+        if self.0.is_vacant() {
+            // Behind what the session put in; an instance that has ended needs no notice.
+            let _ = self.0.inbox.push(Work::Vacated);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! From a request to the instance that serves it, on whichever worker that lives.
+//!
+//! Owns the instances of one worker: starts them, gives them their work, drops them when nobody
+//! needs them or when they fail. Never touches a socket; never crosses a thread but by
+//! [`PeerCommand`].
+
+mod admission;
+mod hosted;
+mod placement;
+mod runner;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::mpsc::UnboundedSender;
+use wharf_protocol::Cause;
+
+pub(crate) use self::admission::{Admission, PeerCommand, Promised, Refusal, Seat, Ticket};
+pub(crate) use self::hosted::{Hosted, Inbox, Use};
+use self::placement::InstanceKey;
+use crate::catalog::{ProgramId, Route, Target};
+use crate::guest::Program;
+use crate::mailbox::{Lane, Stop};
+
+/// What is counted while the server runs; read from any thread.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) sessions_open: AtomicUsize,
+    pub(crate) instances_live: AtomicUsize,
+}
+
+/// The dispatcher of one worker; a clone means the same.
+#[derive(Clone)]
+pub(crate) struct Dispatcher(Rc<Shared>);
+
+struct Shared {
+    worker: usize,
+    lane: Rc<Lane>,
+    programs: Arc<[Arc<Program>]>,
+    /// Every worker's, this one's too, in order.
+    peers: Arc<[UnboundedSender<PeerCommand>]>,
+    counters: Arc<Counters>,
+    /// Instances that serve several sessions, by key.
+    keyed: RefCell<HashMap<InstanceKey, Rc<Hosted>>>,
+    /// All instances of this worker, by serial number.
+    hosted: RefCell<HashMap<u64, Rc<Hosted>>>,
+    serial: Cell<u64>,
+    sessions_here: Cell<usize>,
+    /// Cloned once for each session's task.
+    tasks: Rc<()>,
+    /// Places given to requests that another worker accepted.
+    promised: RefCell<HashMap<u64, Seat>>,
+    draining: RefCell<Option<Cause>>,
+}
+
+/// What a dispatcher is made of.
+pub(crate) struct DispatcherParts {
+    pub(crate) worker: usize,
+    pub(crate) lane: Rc<Lane>,
+    pub(crate) programs: Arc<[Arc<Program>]>,
+    pub(crate) peers: Arc<[UnboundedSender<PeerCommand>]>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(parts: DispatcherParts) -> Self {
+        Self(Rc::new(Shared {
+            worker: parts.worker,
+            lane: parts.lane,
+            programs: parts.programs,
+            peers: parts.peers,
+            counters: parts.counters,
+            keyed: RefCell::default(),
+            hosted: RefCell::default(),
+            serial: Cell::new(0),
+            sessions_here: Cell::new(0),
+            tasks: Rc::default(),
+            promised: RefCell::default(),
+            draining: RefCell::default(),
+        }))
+    }
+
+    /// What the sessions of this worker share.
+    pub(crate) fn lane(&self) -> &Rc<Lane> {
+        &self.0.lane
+    }
+
+    /// Ends every session: nothing more is read, what was read is answered, then each is closed
+    /// for `cause`. Sessions that begin later are closed at once.
+    pub(crate) fn drain(&self, cause: &Cause) {
+        *self.0.draining.borrow_mut() = Some(cause.clone());
+        let all: Vec<_> = self.0.hosted.borrow().values().cloned().collect();
+        for outbox in all.iter().flat_map(|hosted| hosted.members().all()) {
+            outbox.stop(Stop::Gracefully(cause.clone()));
+        }
+    }
+
+    /// Why this worker takes no new sessions, if it does not.
+    pub(crate) fn draining(&self) -> Option<Cause> {
+        self.0.draining.borrow().clone()
+    }
+
+    /// Counts a session that begins or has had its `on-close`.
+    pub(crate) fn count_session(&self, begins: bool) {
+        let (count, here) = (&self.0.counters.sessions_open, &self.0.sessions_here);
+        if begins {
+            count.fetch_add(1, Ordering::Relaxed);
+            here.set(here.get() + 1);
+        } else {
+            count.fetch_sub(1, Ordering::Relaxed);
+            here.set(here.get() - 1);
+        }
+    }
+
+    /// Sessions of this worker between their handshake and the end of their `on-close`.
+    pub(crate) fn sessions_here(&self) -> usize {
+        self.0.sessions_here.get()
+    }
+
+    /// Keeps count of a session's task for as long as what is returned lives: a session that has
+    /// ended may still wait for its peer's end of the stream.
+    pub(crate) fn count_task(&self) -> Rc<()> {
+        self.0.tasks.clone()
+    }
+
+    /// Whether no session and no session's task is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sessions_here() == 0 && Rc::strong_count(&self.0.tasks) == 1
+    }
+
+    /// The instance for a key, or a new one.
+    fn instance_for(&self, key: Option<InstanceKey>, route: &Arc<Route>) -> Option<Rc<Hosted>> {
+        if let Some(key) = &key
+            && let Some(hosted) = self.0.keyed.borrow().get(key)
+        {
+            return Some(hosted.clone());
+        }
+        let Target::Component(program) = route.target else { return None };
+        let hosted = Rc::new(self.start(program, key, route));
+        if let Some(key) = hosted.key() {
+            self.0.keyed.borrow_mut().insert(key.clone(), hosted.clone());
+        }
+        self.0.hosted.borrow_mut().insert(hosted.serial(), hosted.clone());
+        self.0.counters.instances_live.fetch_add(1, Ordering::Relaxed);
+        let program = self.0.programs[program.0 as usize].clone();
+        tokio::task::spawn_local(runner::run(self.clone(), hosted.clone(), program));
+        Some(hosted)
+    }
+
+    fn start(&self, program: ProgramId, key: Option<InstanceKey>, route: &Arc<Route>) -> Hosted {
+        let serial = self.0.serial.get() + 1;
+        self.0.serial.set(serial);
+        tracing::debug!(serial, %program, ?key, "instance starts");
+        Hosted::new(serial, key, route.clone())
+    }
+
+    /// Nobody finds this instance any more.
+    fn forget(&self, hosted: &Hosted) {
+        if let Some(key) = hosted.key() {
+            let mut keyed = self.0.keyed.borrow_mut();
+            if keyed.get(key).is_some_and(|found| found.serial() == hosted.serial()) {
+                keyed.remove(key);
+            }
+        }
+        if self.0.hosted.borrow_mut().remove(&hosted.serial()).is_some() {
+            self.0.counters.instances_live.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}

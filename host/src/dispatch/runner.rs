@@ -1,0 +1,127 @@
+//! The task of one instance: takes its work in order and makes the guest calls, one at a time.
+//!
+//! Owns the Store. A fault drops it, never to be entered again, and ends the sessions that were
+//! bound to it.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::{Dispatcher, Hosted};
+use crate::fault::Fault;
+use crate::guest::{Acceptance, Instance, Program};
+use crate::id::IncidentId;
+use crate::mailbox::{Connecting, Lane, Stop, Work};
+
+/// Serves an instance from its start to its end.
+pub(super) async fn run(dispatcher: Dispatcher, hosted: Rc<Hosted>, program: Arc<Program>) {
+    let outcome = serve(&dispatcher, &hosted, &program).await;
+    dispatcher.forget(&hosted);
+    if let Err(fault) = outcome {
+        fail(&dispatcher, &hosted, &program, fault);
+    }
+    hosted.inbox().abandon();
+}
+
+async fn serve(
+    dispatcher: &Dispatcher,
+    hosted: &Hosted,
+    program: &Arc<Program>,
+) -> Result<(), Fault> {
+    let lane = dispatcher.lane();
+    let (inbox, members) = (hosted.inbox(), hosted.members());
+    let mut instance = match Instance::start(program, members.clone()).await {
+        Ok(instance) => instance,
+        Err(fault) => {
+            refuse_waiting(hosted, &fault);
+            return Err(fault);
+        }
+    };
+    loop {
+        match inbox.next().await {
+            Work::Connect(connecting) => connect(&mut instance, program, connecting).await?,
+            Work::Open(outbox) => corked(lane, instance.on_open(outbox.id())).await?,
+            Work::Messages(batch) => {
+                let outcome = corked(lane, instance.on_messages(&batch)).await;
+                inbox.finish(batch);
+                outcome?;
+            }
+            Work::Close(outbox, ending) => {
+                let outcome = corked(lane, instance.on_close(outbox.id(), &ending)).await;
+                if outcome.is_ok() {
+                    members.remove(outbox.id());
+                    dispatcher.count_session(false);
+                }
+                outcome?;
+            }
+            Work::Vacated if hosted.is_vacant() => return Ok(()),
+            Work::Vacated => {}
+        }
+    }
+}
+
+/// Asks the handler about a handshake; one without an opinion accepts.
+async fn connect(
+    instance: &mut Instance,
+    program: &Program,
+    connecting: Connecting<super::hosted::Answer>,
+) -> Result<(), Fault> {
+    if !program.has_handshake() {
+        let _ = connecting.answer.send(Ok(Ok(Acceptance::default())));
+        return Ok(());
+    }
+    match instance.on_connect(&connecting.request).await {
+        Ok(answer) => {
+            // A client that has left no longer waits for it.
+            let _ = connecting.answer.send(Ok(answer));
+            Ok(())
+        }
+        Err(fault) => {
+            let _ = connecting.answer.send(Err(fault.clone()));
+            Err(fault)
+        }
+    }
+}
+
+/// The instance could not start: tells those who wait for it why.
+fn refuse_waiting(hosted: &Hosted, fault: &Fault) {
+    while let Some(work) = hosted.inbox().take() {
+        if let Work::Connect(connecting) = work {
+            let _ = connecting.answer.send(Err(fault.clone()));
+        }
+    }
+}
+
+/// Runs a guest call; what it sends leaves when it ends or first waits.
+async fn corked<T>(lane: &Lane, call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    poll_fn(|context| {
+        let outcome = call.as_mut().poll(context);
+        lane.cork.release();
+        outcome
+    })
+    .await
+}
+
+/// Ends the sessions of an instance that failed, under one incident.
+fn fail(dispatcher: &Dispatcher, hosted: &Hosted, program: &Program, fault: Fault) {
+    let incident = IncidentId::random();
+    let sessions = hosted.members().all();
+    let (component, route) = (program.name(), &hosted.route().pattern);
+    let (label, count) = (fault.label(), sessions.len());
+    match fault.level() {
+        tracing::Level::ERROR => {
+            tracing::error!(%incident, component, route, label, sessions = count, "{fault}");
+        }
+        tracing::Level::WARN => {
+            tracing::warn!(%incident, component, route, label, sessions = count, "{fault}");
+        }
+        _ => tracing::debug!(%incident, component, route, label, sessions = count, "{fault}"),
+    }
+    for outbox in sessions {
+        hosted.members().remove(outbox.id());
+        dispatcher.count_session(false);
+        outbox.stop(Stop::Now(fault.cause(incident)));
+    }
+}

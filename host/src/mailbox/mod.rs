@@ -1,0 +1,17 @@
+//! The two bounded queues between sockets and guests, and what the sessions of a worker share.
+//!
+//! [`Inbox`] carries events up to one instance; [`Outbox`] carries frames down to one session.
+//! Nothing here knows wasm, tasks or routes: an owner is woken by its waker and never called.
+
+mod cork;
+mod facts;
+mod inbox;
+mod lane;
+mod members;
+mod outbox;
+
+pub(crate) use self::facts::{Facts};
+pub(crate) use self::inbox::{Batch, Connecting, Inbox, InboxClosed, Work};
+pub(crate) use self::lane::Lane;
+pub(crate) use self::members::Members;
+pub(crate) use self::outbox::{Outbox, OutboxConfig, OutboxParts, SendError, SlowReader, Stop};

@@ -1,0 +1,442 @@
+//! The way down: frames to one session's socket, bounded.
+//!
+//! Whoever may write to a session holds an [`Outbox`]: the capabilities of its instance and the
+//! session's own task. It never calls either of them; it wakes the task by its waker. All of it
+//! lives on one worker thread.
+
+use std::cell::{Cell, Ref, RefCell, RefMut};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use wharf_protocol::{Cause, Initiator, Instant, MessageKind, Phase};
+
+use super::{Facts, Lane};
+use crate::clock::Armed;
+use crate::request::Request;
+use crate::wire::Wire;
+
+/// A batch of answers is written early once it has grown to this.
+const CORK_BYTES_MAX: usize = 64 * 1024;
+
+/// Limits of one session's queue. Worst case of memory: `outbox_bytes_max` and one message more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OutboxConfig {
+    /// A message that would pass this is refused as full, unless nothing waits.
+    pub(crate) outbox_bytes_max: usize,
+    /// The largest message that a handler may send.
+    pub(crate) message_bytes_max: usize,
+    /// How long `send` waits for room.
+    pub(crate) write_timeout: Duration,
+    /// How long a reader may be too slow before it is cut.
+    pub(crate) slow_consumer_timeout: Duration,
+}
+
+impl OutboxConfig {
+    /// From here on nothing more is read from the socket, so that TCP slows the peer down.
+    fn high_water_bytes(&self) -> usize {
+        self.outbox_bytes_max / 2
+    }
+}
+
+/// Why a message was not queued. Mirrors `session-error` of the contract.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SendError {
+    /// The session is closing or closed.
+    Closed,
+    /// No room in the queue.
+    Full,
+    /// Larger than the limit that it carries.
+    TooLarge(u64),
+}
+
+/// What the session's task was asked to do from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Read no more, answer what was read, then close.
+    Gracefully(Cause),
+    /// Close now: whoever would answer is gone.
+    Now(Cause),
+}
+
+/// What an outbox is made of.
+pub(crate) struct OutboxParts {
+    pub(crate) id: u64,
+    pub(crate) wire: Wire,
+    pub(crate) lane: Rc<Lane>,
+    pub(crate) config: OutboxConfig,
+    pub(crate) request: Arc<Request>,
+    pub(crate) subprotocol: Option<Box<str>>,
+    /// The instance serves this session alone, so a `send` that waits holds up nobody.
+    pub(crate) may_wait: bool,
+}
+
+/// A handle to one session's sending side; a clone means the same session.
+#[derive(Clone)]
+pub(crate) struct Outbox(Rc<Shared>);
+
+struct Shared {
+    id: u64,
+    wire: RefCell<Wire>,
+    lane: Rc<Lane>,
+    config: OutboxConfig,
+    request: Arc<Request>,
+    subprotocol: Option<Box<str>>,
+    may_wait: bool,
+    corked: Cell<bool>,
+    stop: RefCell<Option<Stop>>,
+    /// Bytes of this session that were read and that its instance has not finished with.
+    in_flight_bytes: Cell<usize>,
+    /// The session's task.
+    task: RefCell<Option<Waker>>,
+    /// Who waits for room or for the queue to empty.
+    writers: RefCell<Vec<Waker>>,
+    /// The deadline for which the task will be woken.
+    armed: Cell<Option<Armed>>,
+    /// Since when the peer has not taken enough.
+    slow_since: Cell<Option<Instant>>,
+    facts: RefCell<Option<Box<Facts>>>,
+}
+
+impl Outbox {
+    pub(crate) fn new(parts: OutboxParts) -> Self {
+        Self(Rc::new(Shared {
+            id: parts.id,
+            wire: RefCell::new(parts.wire),
+            lane: parts.lane,
+            config: parts.config,
+            request: parts.request,
+            subprotocol: parts.subprotocol,
+            may_wait: parts.may_wait,
+            corked: Cell::new(false),
+            stop: RefCell::default(),
+            in_flight_bytes: Cell::new(0),
+            task: RefCell::default(),
+            writers: RefCell::default(),
+            armed: Cell::new(None),
+            slow_since: Cell::new(None),
+            facts: RefCell::default(),
+        }))
+    }
+
+    /// The number by which its instance knows the session.
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// The worker that the session lives on.
+    pub(crate) fn lane(&self) -> &Rc<Lane> {
+        &self.0.lane
+    }
+
+    /// What the handshake said.
+    pub(crate) fn request(&self) -> &Arc<Request> {
+        &self.0.request
+    }
+
+    /// What was chosen from the client's offers.
+    pub(crate) fn subprotocol(&self) -> Option<&str> {
+        self.0.subprotocol.as_deref()
+    }
+
+    /// Unique across servers, never used again.
+    pub(crate) fn name(&self) -> String {
+        self.0.lane.session_name(self.0.id)
+    }
+
+    /// Reads what the handler attached; `None` until it attaches something.
+    pub(crate) fn facts<T>(&self, read: impl FnOnce(Option<&Facts>) -> T) -> T {
+        read(self.0.facts.borrow().as_deref())
+    }
+
+    /// Changes what the handler attached.
+    pub(crate) fn change_facts<T>(&self, change: impl FnOnce(&mut Facts) -> T) -> T {
+        change(self.0.facts.borrow_mut().get_or_insert_default())
+    }
+}
+
+/// Sending.
+impl Outbox {
+    /// Queues a message if there is room now.
+    pub(crate) fn try_send(&self, kind: MessageKind, payload: &[u8]) -> Result<(), SendError> {
+        let limit = self.0.config.message_bytes_max;
+        if payload.len() > limit {
+            return Err(SendError::TooLarge(limit as u64));
+        }
+        let mut wire = self.0.wire.borrow_mut();
+        if !wire.connection().may_send() {
+            return Err(SendError::Closed);
+        }
+        if !self.has_room(&wire, payload.len()) {
+            // What the call has corked so far may leave first.
+            self.write(&mut wire);
+            if !self.has_room(&wire, payload.len()) {
+                return Err(SendError::Full);
+            }
+        }
+        wire.send(kind, payload, &self.0.lane.buffers).map_err(|_| SendError::Closed)?;
+        if wire.queued_bytes() >= CORK_BYTES_MAX {
+            self.write(&mut wire);
+        }
+        self.cork(&wire);
+        Ok(())
+    }
+
+    /// Whether a `send` that finds no room may wait for it.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.0.may_wait
+    }
+
+    /// Waits until a message of that size fits, for the write timeout at most.
+    pub(crate) async fn room_for(&self, bytes: usize) -> Result<(), SendError> {
+        self.wait_until(|wire| self.has_room(wire, bytes)).await
+    }
+
+    /// Waits until all that was queued has been written, for the write timeout at most.
+    pub(crate) async fn flushed(&self) -> Result<(), SendError> {
+        self.write_now();
+        self.wait_until(|wire| wire.queued_bytes() == 0).await
+    }
+
+    /// Bytes queued and not yet taken by the socket.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.0.wire.borrow().queued_bytes()
+    }
+
+    /// Starts the closing handshake; later calls change nothing.
+    pub(crate) fn close(&self, code: u16, reason: &str) {
+        let now = self.0.lane.clock.now();
+        let mut wire = self.0.wire.borrow_mut();
+        let (connection, out) = wire.protocol(&self.0.lane.buffers);
+        connection.close(code, reason, Initiator::Handler, now, out);
+        self.cork(&wire);
+        drop(wire);
+        self.wake();
+    }
+
+    /// Restarts the pinger with another interval; `None` turns it off.
+    pub(crate) fn set_ping_interval(&self, interval: Option<Duration>) {
+        let now = self.0.lane.clock.now();
+        self.0.wire.borrow_mut().connection_mut().set_ping_interval(interval, now);
+        self.wake();
+    }
+
+    /// Restarts the pinger with another window.
+    pub(crate) fn set_timeout(&self, timeout: Duration) {
+        let now = self.0.lane.clock.now();
+        self.0.wire.borrow_mut().connection_mut().set_timeout(timeout, now);
+        self.wake();
+    }
+
+    /// Writes what waits. What the socket does not take is left to the session's task.
+    pub(crate) fn write_now(&self) {
+        self.0.corked.set(false);
+        let mut wire = self.0.wire.borrow_mut();
+        self.write(&mut wire);
+    }
+
+    fn has_room(&self, wire: &Wire, bytes: usize) -> bool {
+        let queued = wire.queued_bytes();
+        queued == 0 || queued + bytes <= self.0.config.outbox_bytes_max
+    }
+
+    fn cork(&self, wire: &Wire) {
+        if wire.queued_bytes() > 0 && !self.0.corked.replace(true) {
+            self.0.lane.cork.add(self.clone());
+        }
+    }
+
+    fn write(&self, wire: &mut Wire) {
+        if wire.is_blocked() {
+            return;
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        match wire.poll_flush(&mut context, &self.0.lane.buffers) {
+            Poll::Ready(Ok(())) => self.wake_writers(),
+            // The task finds the error, or waits with a waker of its own.
+            Poll::Ready(Err(_)) | Poll::Pending => self.wake(),
+        }
+    }
+
+    async fn wait_until(&self, mut reached: impl FnMut(&Wire) -> bool) -> Result<(), SendError> {
+        let clock = &self.0.lane.clock;
+        let deadline = clock.now() + self.0.config.write_timeout;
+        let mut armed = None;
+        let result = poll_fn(|context| {
+            let wire = self.0.wire.borrow();
+            if !wire.connection().may_send() {
+                return Poll::Ready(Err(SendError::Closed));
+            }
+            if reached(&wire) {
+                return Poll::Ready(Ok(()));
+            }
+            if clock.now() >= deadline {
+                return Poll::Ready(Err(SendError::Full));
+            }
+            let waker = context.waker();
+            armed.get_or_insert_with(|| clock.arm(deadline, waker.clone()));
+            let mut writers = self.0.writers.borrow_mut();
+            if !writers.iter().any(|writer| writer.will_wake(waker)) {
+                writers.push(waker.clone());
+            }
+            Poll::Pending
+        })
+        .await;
+        if let Some(armed) = armed {
+            clock.disarm(armed);
+        }
+        result
+    }
+
+    fn wake_writers(&self) {
+        for writer in self.0.writers.borrow_mut().drain(..) {
+            writer.wake();
+        }
+    }
+}
+
+/// What the session's task and its dispatcher do with it.
+impl Outbox {
+    /// The wire, for the session's task.
+    pub(crate) fn wire(&self) -> RefMut<'_, Wire> {
+        self.0.wire.borrow_mut()
+    }
+
+    /// Asks the task to end the session. The first request stands, but for one to end now.
+    pub(crate) fn stop(&self, stop: Stop) {
+        let mut stopping = self.0.stop.borrow_mut();
+        if stopping.is_none() || matches!(stop, Stop::Now(_)) {
+            *stopping = Some(stop);
+        }
+        drop(stopping);
+        self.wake();
+    }
+
+    /// What the task was asked to do.
+    pub(crate) fn stopping(&self) -> Ref<'_, Option<Stop>> {
+        self.0.stop.borrow()
+    }
+
+    /// Wakes the session's task.
+    pub(crate) fn wake(&self) {
+        if let Some(task) = self.0.task.borrow().as_ref() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Keeps the task's waker.
+    pub(crate) fn register(&self, context: &Context<'_>) {
+        let mut task = self.0.task.borrow_mut();
+        match task.as_mut() {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => *task = Some(context.waker().clone()),
+        }
+    }
+
+    /// The task is over: nobody is to be woken, nothing is to be kept.
+    pub(crate) fn release_task(&self) {
+        if let Some(armed) = self.0.armed.take() {
+            self.0.lane.clock.disarm(armed);
+        }
+        self.0.task.borrow_mut().take();
+        self.wake_writers();
+    }
+
+    /// Makes sure that the task is woken at the earliest of its deadlines.
+    pub(crate) fn arm(&self, deadline: Option<Instant>) {
+        let armed = self.0.armed.get();
+        let Some(deadline) = deadline else { return };
+        if armed.is_some_and(|armed| armed.due() <= deadline) {
+            return;
+        }
+        let clock = &self.0.lane.clock;
+        if let Some(armed) = armed {
+            clock.disarm(armed);
+        }
+        if let Some(task) = self.0.task.borrow().as_ref() {
+            self.0.armed.set(Some(clock.arm(deadline, task.clone())));
+        }
+    }
+
+    /// Forgets an armed deadline that has passed.
+    pub(crate) fn disarm_passed(&self, now: Instant) {
+        if self.0.armed.get().is_some_and(|armed| armed.due() <= now) {
+            self.0.armed.set(None);
+        }
+    }
+
+    /// Counts what was put into the inbox.
+    pub(crate) fn add_in_flight(&self, bytes: usize) {
+        self.0.in_flight_bytes.set(self.0.in_flight_bytes.get() + bytes);
+    }
+
+    /// Counts what the instance has finished with, and wakes the task that waited for it.
+    pub(crate) fn finish_in_flight(&self, bytes: usize) {
+        let before = self.0.in_flight_bytes.get();
+        let left = before - bytes;
+        self.0.in_flight_bytes.set(left);
+        let ending = self.0.stop.borrow().is_some()
+            || self.0.wire.borrow().connection().phase() != Phase::Open;
+        if before >= super::inbox::SESSION_BYTES_MAX || (left == 0 && ending) {
+            self.wake();
+        }
+    }
+
+    /// Bytes read and not yet finished with.
+    pub(crate) fn in_flight_bytes(&self) -> usize {
+        self.0.in_flight_bytes.get()
+    }
+
+    /// Whether so much waits to be written that nothing more should be read.
+    pub(crate) fn is_above_high_water(&self, wire: &Wire) -> bool {
+        wire.queued_bytes() >= self.0.config.high_water_bytes()
+    }
+
+    /// Follows how fast the peer reads.
+    /// `progress`: whether the socket has taken anything since the last call.
+    pub(crate) fn follow_reader(&self, wire: &Wire, progress: bool, now: Instant) -> SlowReader {
+        if !self.is_above_high_water(wire) {
+            self.0.slow_since.set(None);
+            self.wake_writers_if_room(wire);
+            return SlowReader::No;
+        }
+        let over = wire.queued_bytes() >= self.0.config.outbox_bytes_max;
+        let since = match self.0.slow_since.get() {
+            Some(since) if over || !progress => since,
+            _ => now,
+        };
+        self.0.slow_since.set(Some(since));
+        let until = since + self.0.config.slow_consumer_timeout;
+        if now >= until { SlowReader::Cut } else { SlowReader::Yes }
+    }
+
+    /// Until when a reader that is too slow now has to have caught up.
+    pub(crate) fn slow_until(&self) -> Option<Instant> {
+        self.0.slow_since.get().map(|since| since + self.0.config.slow_consumer_timeout)
+    }
+
+    /// What the host answers by itself, if `text` asks for it.
+    pub(crate) fn auto_response(&self, text: &[u8]) -> Option<Box<str>> {
+        let facts = self.0.facts.borrow();
+        let pair = facts.as_ref()?.auto_response()?;
+        (pair.request.as_bytes() == text).then(|| pair.response.clone())
+    }
+
+    fn wake_writers_if_room(&self, wire: &Wire) {
+        if wire.queued_bytes() < self.0.config.high_water_bytes() {
+            self.wake_writers();
+        }
+    }
+}
+
+/// Whether the peer reads fast enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SlowReader {
+    No,
+    /// It has until [`Outbox::slow_until`].
+    Yes,
+    /// Its time is up.
+    Cut,
+}

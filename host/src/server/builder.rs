@@ -1,0 +1,238 @@
+//! From a description to a running server: binds, compiles, checks, and starts the workers. Either
+//! all of it works or nothing is left behind.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::sync::{mpsc, oneshot};
+
+use super::route::{Route, Source};
+use super::worker::{self, WorkerParts};
+use super::Server;
+use crate::catalog::{self, Catalog, Page, ProgramId, Target};
+use crate::dispatch::Counters;
+use crate::guest::{Engine, EngineConfig, GuestLimits, Program};
+use crate::id::random_u64;
+use crate::ingress::{IngressLimits, TlsFiles};
+
+/// Connections that the kernel keeps until a worker accepts them.
+const BACKLOG: i32 = 4096;
+
+/// Describes a server. Nothing happens before [`Builder::start`].
+#[derive(Clone, Debug, Default)]
+pub struct Builder {
+    listen: Vec<String>,
+    workers: Option<usize>,
+    routes: Vec<Route>,
+    pages: Vec<(String, Page)>,
+    tls: Option<TlsFiles>,
+    limits: IngressLimits,
+    engine: EngineConfig,
+}
+
+impl Builder {
+    /// Listens on `address`, such as `127.0.0.1:8080`; port 0 takes a free one. May be repeated,
+    /// and left out by who only uses [`Server::connect`].
+    #[must_use]
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen.push(address.into());
+        self
+    }
+
+    /// Worker threads; one for each core by default.
+    #[must_use]
+    pub fn workers(mut self, count: usize) -> Self {
+        self.workers = Some(count);
+        self
+    }
+
+    /// Serves WebSockets on a path.
+    #[must_use]
+    pub fn route(mut self, route: Route) -> Self {
+        self.routes.push(route);
+        self
+    }
+
+    /// Serves one static file on a path.
+    #[must_use]
+    pub fn page(mut self, path: impl Into<String>, page: Page) -> Self {
+        self.pages.push((path.into(), page));
+        self
+    }
+
+    /// Speaks TLS on every address, with certificate and key from PEM files that are read again
+    /// when they change.
+    #[must_use]
+    pub fn tls(mut self, files: TlsFiles) -> Self {
+        self.tls = Some(files);
+        self
+    }
+
+    /// Changes what is accepted from the network.
+    #[must_use]
+    pub fn limits(mut self, change: impl FnOnce(&mut IngressLimits)) -> Self {
+        change(&mut self.limits);
+        self
+    }
+
+    /// Changes what is set aside for components.
+    #[must_use]
+    pub fn engine(mut self, change: impl FnOnce(&mut EngineConfig)) -> Self {
+        change(&mut self.engine);
+        self
+    }
+
+    /// Starts the server; resolves when it accepts connections. Needs no particular runtime.
+    ///
+    /// # Errors
+    /// When an address cannot be listened on, a component cannot be served, or the routes
+    /// contradict each other; the message says which and why.
+    pub async fn start(self) -> Result<Server> {
+        let (done, started) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("wharf-start".into());
+        thread
+            .spawn(move || drop(done.send(self.start_blocking())))
+            .context("a thread to start the server")?;
+        started.await.context("the start was cut short")?
+    }
+
+    /// [`Builder::start`] for those who are not in an async function.
+    ///
+    /// # Errors
+    /// As [`Builder::start`].
+    pub fn start_blocking(self) -> Result<Server> {
+        let workers = self.worker_count()?;
+        let listeners = self.listen.iter().map(|address| bind(address));
+        let listeners: Vec<TcpListener> = listeners.collect::<Result<_>>()?;
+        let addresses: Vec<SocketAddr> =
+            listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let tls = self.tls.map(TlsFiles::load).transpose()?;
+        let secure = tls.is_some();
+        let engine = Engine::new(&self.engine)?;
+        let (routes, programs) = compile(&engine, self.routes, self.pages)?;
+        let catalog = Catalog::new(routes).map_err(|error| anyhow!(error.reason))?;
+        let counters = Arc::new(Counters::default());
+        let (peers, inlets): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let parts = WorkerParts {
+            origin: std::time::Instant::now(),
+            run: random_u64(),
+            catalog: Arc::new(catalog),
+            programs,
+            peers: peers.into(),
+            counters: counters.clone(),
+            limits: Arc::new(self.limits),
+            tls,
+        };
+        let mut controls = Vec::new();
+        let mut threads = Vec::new();
+        for (index, inlet) in inlets.into_iter().enumerate() {
+            let listeners = listeners.iter().map(TcpListener::try_clone);
+            let listeners = listeners.collect::<Result<_, _>>().context("share a listener")?;
+            let (control, thread) = worker::spawn(index, parts.clone(), listeners, inlet)?;
+            controls.push(control);
+            threads.push(thread);
+        }
+        Ok(Server {
+            addresses,
+            secure,
+            workers: controls,
+            threads,
+            counters,
+            next_worker: 0.into(),
+        })
+    }
+
+    fn worker_count(&self) -> Result<usize> {
+        match self.workers {
+            Some(0) => bail!("a server needs at least one worker"),
+            Some(count) => Ok(count),
+            None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+        }
+    }
+}
+
+/// Listens on an address, ready to be shared by the workers.
+fn bind(address: &str) -> Result<TcpListener> {
+    let wanted = || format!("listen on {address}");
+    let resolved = address.to_socket_addrs().with_context(|| {
+        format!("{address:?} is no address to listen on; right would be \"127.0.0.1:8080\"")
+    })?;
+    let mut last = None;
+    for resolved in resolved {
+        match bind_one(resolved) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(error),
+        }
+    }
+    match last {
+        Some(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(error)
+            .with_context(|| format!("{}: another program uses that port; choose another one with --listen", wanted())),
+        Some(error) => Err(error).with_context(wanted),
+        None => bail!("{address:?} resolves to no address"),
+    }
+}
+
+fn bind_one(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+type Programs = Arc<[Arc<Program>]>;
+
+/// Compiles each component once, however many routes it serves.
+fn compile(
+    engine: &Engine,
+    routes: Vec<Route>,
+    pages: Vec<(String, Page)>,
+) -> Result<(Vec<catalog::Route>, Programs)> {
+    let mut known: HashMap<(Source, GuestLimits), ProgramId> = HashMap::new();
+    let mut programs = Vec::new();
+    let mut checked = Vec::new();
+    for route in routes {
+        let Some(source) = route.source.clone() else {
+            bail!("the route {} has no component", route.pattern);
+        };
+        let key = (source, route.guest.clone());
+        let program = match known.get(&key) {
+            Some(program) => *program,
+            None => {
+                let program = ProgramId(u32::try_from(programs.len()).context("too many programs")?);
+                programs.push(Arc::new(load(engine, &key.0, &key.1)?));
+                known.insert(key, program);
+                program
+            }
+        };
+        checked.push(route.check(program)?);
+    }
+    for (path, page) in pages {
+        checked.push(catalog::Route::new(path, Target::Page(page)));
+    }
+    Ok((checked, programs.into()))
+}
+
+fn load(engine: &Engine, source: &Source, limits: &GuestLimits) -> Result<Program> {
+    let (name, bytes) = match source {
+        Source::File(path) => {
+            let bytes = std::fs::read(path)
+                .with_context(|| format!("read the component {}", path.display()))?;
+            let name = path.file_stem().unwrap_or(path.as_os_str());
+            (name.to_string_lossy().into_owned(), bytes)
+        }
+        Source::Bytes(name, bytes) => (name.clone(), bytes.clone()),
+    };
+    let started = std::time::Instant::now();
+    let program = Program::compile(engine, &name, &bytes, limits)
+        .with_context(|| format!("the component {name} cannot be served"))?;
+    let took = Duration::from_millis(started.elapsed().as_millis() as u64);
+    tracing::info!(component = name, bytes = bytes.len(), ?took, "component compiled");
+    Ok(program)
+}

@@ -1,0 +1,143 @@
+//! The composition root: the one place that knows every part. Builds the engine, the programs, the
+//! catalog and the workers; hands out a handle to the running server.
+//!
+//! No global state: two servers in one process do not know of each other. Nothing here runs while
+//! messages flow.
+
+mod builder;
+mod route;
+mod worker;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use tokio::io::DuplexStream;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+pub use self::builder::Builder;
+pub use self::route::{Route, Source};
+use self::worker::Control;
+use crate::dispatch::Counters;
+
+/// Bytes that an in-memory connection holds in each direction, as a socket's buffers would.
+const MEMORY_CONNECTION_BYTES: usize = 64 * 1024;
+
+/// A running server. Dropping it ends every session at once; see [`Server::drain`].
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    secure: bool,
+    workers: Vec<UnboundedSender<Control>>,
+    threads: Vec<JoinHandle<()>>,
+    counters: Arc<Counters>,
+    next_worker: AtomicUsize,
+}
+
+/// What is going on in a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Sessions between their handshake and the end of their `on-close`.
+    pub sessions_open: usize,
+    /// Instances of components that hold memory.
+    pub instances_live: usize,
+}
+
+impl Server {
+    /// Begins to describe a server.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The first address that it listens on; the port is the real one where 0 was asked for.
+    ///
+    /// # Panics
+    /// If the server was built without an address to listen on.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        *self.addresses.first().expect("the server was built with an address to listen on")
+    }
+
+    /// All addresses that it listens on.
+    #[must_use]
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Whether its listeners speak TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// Opens a connection without a socket: the client writes its HTTP request to what is returned.
+    ///
+    /// # Errors
+    /// When the server is shutting down.
+    pub fn connect(&self) -> Result<DuplexStream> {
+        let (client, server) = tokio::io::duplex(MEMORY_CONNECTION_BYTES);
+        let worker = self.next_worker.fetch_add(1, Ordering::Relaxed) % self.workers.len();
+        if self.workers[worker].send(Control::Connect(server)).is_err() {
+            bail!("the server is shutting down");
+        }
+        Ok(client)
+    }
+
+    /// What is going on now.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            sessions_open: self.counters.sessions_open.load(Ordering::Relaxed),
+            instances_live: self.counters.instances_live.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Asks every client to leave: accepts nothing new, answers what was read, closes each session
+    /// with 1001 and waits for its end. Returns how many sessions were left after `within`.
+    pub async fn drain(&self, within: Duration) -> usize {
+        let mut answers = Vec::new();
+        for worker in &self.workers {
+            let (done, answer) = oneshot::channel();
+            // A worker that has ended has no sessions.
+            let _ = worker.send(Control::Drain { within, done });
+            answers.push(answer);
+        }
+        let mut left = 0;
+        for answer in answers {
+            left += answer.await.unwrap_or(0);
+        }
+        left
+    }
+
+    /// Ends every session and every thread at once.
+    ///
+    /// # Errors
+    /// When a worker had panicked.
+    pub async fn shutdown(mut self) -> Result<()> {
+        self.workers.clear();
+        let threads = std::mem::take(&mut self.threads);
+        let (done, all) = oneshot::channel();
+        let joining = std::thread::Builder::new().name("wharf-shutdown".into());
+        joining
+            .spawn(move || {
+                let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
+                let _ = done.send(panicked);
+            })
+            .context("a thread to wait for the workers")?;
+        match all.await {
+            Ok(0) => Ok(()),
+            _ => bail!("a worker had panicked"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut text = formatter.debug_struct("Server");
+        text.field("addresses", &self.addresses).field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+//! A route as an embedder writes it. Checked when the server starts, not before.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::catalog::{self, InstanceModel, OriginRule, ProgramId, Target, Template, WebSocketSettings};
+use crate::guest::GuestLimits;
+
+/// Where a component comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// A `.wasm` file, read at the start.
+    File(PathBuf),
+    /// Its bytes, with a name for logs.
+    Bytes(String, Vec<u8>),
+}
+
+/// A path and the component that serves the WebSockets on it.
+#[derive(Clone, Debug)]
+pub struct Route {
+    pub(super) pattern: String,
+    pub(super) host: Option<String>,
+    pub(super) source: Option<Source>,
+    pub(super) instance: Instances,
+    pub(super) origins: OriginRule,
+    pub(super) subprotocols: Vec<String>,
+    pub(super) websocket: WebSocketSettings,
+    pub(super) guest: GuestLimits,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Instances {
+    Checked(InstanceModel),
+    Template(String),
+}
+
+impl Route {
+    /// A route for a path such as `/rooms/{room}` or `/files/{*tail}`, on every host.
+    pub fn new(pattern: impl Into<String>) -> Self {
+        Self {
+            pattern: pattern.into(),
+            host: None,
+            source: None,
+            instance: Instances::Checked(InstanceModel::default()),
+            origins: OriginRule::default(),
+            subprotocols: Vec::new(),
+            websocket: WebSocketSettings::default(),
+            guest: GuestLimits::default(),
+        }
+    }
+
+    /// Serves a component from a file.
+    #[must_use]
+    pub fn component_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.source = Some(Source::File(path.into()));
+        self
+    }
+
+    /// Serves a component from memory; `name` is for logs.
+    #[must_use]
+    pub fn component_bytes(mut self, name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        self.source = Some(Source::Bytes(name.into(), bytes.into()));
+        self
+    }
+
+    /// Serves only requests for that host.
+    #[must_use]
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.host = Some(host.into());
+        self
+    }
+
+    /// Which instance serves a session.
+    #[must_use]
+    pub fn instance(mut self, model: InstanceModel) -> Self {
+        self.instance = Instances::Checked(model);
+        self
+    }
+
+    /// Sessions with the same key share an instance; the template is over the path's parameters,
+    /// such as `{room}`.
+    #[must_use]
+    pub fn instance_key(mut self, template: impl Into<String>) -> Self {
+        self.instance = Instances::Template(template.into());
+        self
+    }
+
+    /// Which web pages may connect.
+    #[must_use]
+    pub fn origins(mut self, rule: OriginRule) -> Self {
+        self.origins = rule;
+        self
+    }
+
+    /// What it speaks; a client has to offer one of them.
+    #[must_use]
+    pub fn subprotocols<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.subprotocols = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Changes what it asks of its WebSockets.
+    #[must_use]
+    pub fn websocket(mut self, change: impl FnOnce(&mut WebSocketSettings)) -> Self {
+        change(&mut self.websocket);
+        self
+    }
+
+    /// Changes the limits of its component.
+    #[must_use]
+    pub fn guest(mut self, change: impl FnOnce(&mut GuestLimits)) -> Self {
+        change(&mut self.guest);
+        self
+    }
+
+    /// The route as the catalog keeps it.
+    pub(super) fn check(self, program: ProgramId) -> Result<catalog::Route> {
+        let instance = match self.instance {
+            Instances::Checked(model) => model,
+            Instances::Template(text) => {
+                let params = catalog::params_of(&self.pattern)?;
+                let template = Template::parse(&text, &params)
+                    .with_context(|| format!("the instance key of `{}`", self.pattern))?;
+                InstanceModel::Keyed(template)
+            }
+        };
+        let mut route = catalog::Route::new(self.pattern, Target::Component(program));
+        route.host = self.host.map(|host| catalog::host_of(&host));
+        route.origins = self.origins;
+        route.subprotocols = self.subprotocols;
+        route.websocket = self.websocket.into();
+        route.instance = instance;
+        Ok(route)
+    }
+}

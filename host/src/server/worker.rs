@@ -1,0 +1,167 @@
+//! One worker: a thread with a runtime of its own, and everything that its sessions need. Workers
+//! share immutable data and talk by messages.
+
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::io::DuplexStream;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
+use wharf_protocol::Cause;
+
+use crate::catalog::Catalog;
+use crate::dispatch::{Counters, Dispatcher, DispatcherParts, PeerCommand};
+use crate::guest::Program;
+use crate::ingress::{Ingress, IngressLimits, Tls};
+use crate::mailbox::Lane;
+use crate::session;
+use crate::wire::Socket;
+
+/// How often a draining worker looks whether its sessions have ended.
+const DRAIN_LOOK: Duration = Duration::from_millis(5);
+
+/// What the server's handle asks of a worker. A worker whose channel is closed ends.
+pub(super) enum Control {
+    /// Serve a connection that has no socket.
+    Connect(DuplexStream),
+    /// Ask every client to leave; answer how many sessions were left in the end.
+    Drain { within: Duration, done: oneshot::Sender<usize> },
+}
+
+/// What all workers of a server are made of.
+#[derive(Clone)]
+pub(super) struct WorkerParts {
+    pub(super) origin: std::time::Instant,
+    pub(super) run: u64,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) programs: Arc<[Arc<Program>]>,
+    pub(super) peers: Arc<[UnboundedSender<PeerCommand>]>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) limits: Arc<IngressLimits>,
+    pub(super) tls: Option<Arc<Tls>>,
+}
+
+/// Starts a worker.
+pub(super) fn spawn(
+    index: usize,
+    parts: WorkerParts,
+    listeners: Vec<TcpListener>,
+    peers: UnboundedReceiver<PeerCommand>,
+) -> Result<(UnboundedSender<Control>, JoinHandle<()>)> {
+    let (control, controls) = unbounded_channel();
+    let thread = std::thread::Builder::new().name(format!("wharf-worker-{index}"));
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    let thread = thread
+        .spawn(move || {
+            let mut builder = Builder::new_current_thread();
+            let runtime = match builder.enable_all().build_local(LocalOptions::default()) {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            runtime.block_on(async move {
+                let worker = Worker::new(index, parts);
+                let listening = worker.listen(listeners);
+                let listens = listening.is_ok();
+                if ready.send(listening).is_ok() && listens {
+                    worker.run(controls, peers).await;
+                }
+            });
+        })
+        .context("a thread for a worker")?;
+    is_ready.recv().context("a worker ended at its start")?.context("a worker could not start")?;
+    Ok((control, thread))
+}
+
+struct Worker {
+    dispatcher: Dispatcher,
+    ingress: Rc<Ingress>,
+}
+
+impl Worker {
+    fn new(index: usize, parts: WorkerParts) -> Self {
+        let workers = parts.peers.len();
+        let lane = Rc::new(Lane::new(parts.origin, parts.run, index, workers));
+        let dispatcher = Dispatcher::new(DispatcherParts {
+            worker: index,
+            lane,
+            programs: parts.programs,
+            peers: parts.peers,
+            counters: parts.counters,
+        });
+        let ingress = Ingress::new(parts.catalog, dispatcher.clone(), parts.limits, parts.tls);
+        Self { dispatcher, ingress: Rc::new(ingress) }
+    }
+
+    fn listen(&self, listeners: Vec<TcpListener>) -> std::io::Result<()> {
+        for listener in listeners {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            tokio::task::spawn_local(crate::ingress::accept_loop(listener, self.ingress.clone()));
+        }
+        Ok(())
+    }
+
+    /// Runs until the server's handle is gone; whatever still lives ends with the runtime.
+    async fn run(
+        &self,
+        mut controls: UnboundedReceiver<Control>,
+        mut peers: UnboundedReceiver<PeerCommand>,
+    ) {
+        let lane = self.dispatcher.lane().clone();
+        tokio::task::spawn_local(async move { lane.clock.run().await });
+        loop {
+            tokio::select! {
+                control = controls.recv() => match control {
+                    Some(control) => self.obey(control),
+                    None => return,
+                },
+                Some(command) = peers.recv() => self.help(command),
+            }
+        }
+    }
+
+    fn obey(&self, control: Control) {
+        match control {
+            Control::Connect(stream) => {
+                let (socket, ingress) = (Socket::Memory(stream), self.ingress.clone());
+                let remote = "memory".to_owned();
+                tokio::task::spawn_local(crate::ingress::serve_connection(socket, remote, "http", ingress));
+            }
+            Control::Drain { within, done } => {
+                self.ingress.drain();
+                self.dispatcher.drain(&Cause::Drain);
+                let dispatcher = self.dispatcher.clone();
+                tokio::task::spawn_local(async move {
+                    let deadline = tokio::time::Instant::now() + within;
+                    while !dispatcher.is_empty() && tokio::time::Instant::now() < deadline {
+                        tokio::time::sleep(DRAIN_LOOK).await;
+                    }
+                    // Whoever asked may have given up waiting.
+                    let _ = done.send(dispatcher.sessions_here());
+                });
+            }
+        }
+    }
+
+    fn help(&self, command: PeerCommand) {
+        let dispatcher = self.dispatcher.clone();
+        match command {
+            PeerCommand::Admit { route, request, reply } => {
+                tokio::task::spawn_local(async move {
+                    let promised = dispatcher.promise(route, *request).await;
+                    if let Err(Ok(promised)) = reply.send(promised) {
+                        drop(dispatcher.claim(promised.number()));
+                    }
+                });
+            }
+            PeerCommand::Adopt { number, socket, read_ahead, deflate } => {
+                session::adopt(&dispatcher, number, socket, read_ahead, deflate);
+            }
+            PeerCommand::Release { number } => drop(dispatcher.claim(number)),
+        }
+    }
+}

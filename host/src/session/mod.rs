@@ -1,0 +1,219 @@
+//! The task of one live WebSocket: reads its socket, feeds the protocol, hands whole messages to
+//! its instance, writes what waits, and sees the session to its one end.
+//!
+//! Never calls a guest and never waits for one: it puts events into the instance's inbox and is
+//! woken when they are done with. Everything that can wake it is looked at in one pass, in the
+//! order of [`Session::step`].
+
+mod begin;
+mod reading;
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use wharf_protocol::{Cause, Ending, Instant, Phase};
+
+pub(crate) use self::begin::{adopt, begin};
+use crate::dispatch::Use;
+use crate::mailbox::{Outbox, SlowReader, Stop, Work};
+
+/// One session, as its task owns it.
+pub(crate) struct Session {
+    outbox: Outbox,
+    /// Keeps the instance until the session has ended.
+    usage: Use,
+    /// What came right behind the handshake, until it is used up.
+    read_ahead: Bytes,
+    /// The ending has been put into the inbox.
+    reported: bool,
+    /// The keepalive is told while nothing is read.
+    paused: bool,
+    /// Set once our half of the stream is ended: until when to wait for the peer's.
+    linger_until: Option<Instant>,
+}
+
+/// What a step found.
+enum Step {
+    /// Wait for a waker or the deadline.
+    Wait(Option<Instant>),
+    /// The socket can be dropped.
+    Over,
+}
+
+impl Session {
+    /// Runs the session to its end.
+    pub(crate) async fn run(mut self) {
+        std::future::poll_fn(|context| self.poll(context)).await;
+        self.outbox.release_task();
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        self.outbox.register(context);
+        let now = self.outbox.lane().clock.now();
+        self.outbox.disarm_passed(now);
+        match self.step(context, now) {
+            Step::Over => Poll::Ready(()),
+            Step::Wait(deadline) => {
+                self.outbox.arm(deadline);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// One pass: requests from outside, deadlines, reading, the answer to a close, writing.
+    fn step(&mut self, context: &mut Context<'_>, now: Instant) -> Step {
+        self.obey();
+        self.meet_deadline(now);
+        let mut read = Poll::Ready(());
+        if self.linger_until.is_none() {
+            read = self.read(context, now);
+        }
+        self.conclude(now);
+        let written = self.write(context, now);
+        self.report();
+        let phase = self.outbox.wire().connection().phase();
+        match phase {
+            Phase::Aborted => Step::Over,
+            Phase::Finished if written.is_pending() => Step::Wait(self.deadline()),
+            Phase::Finished => self.linger(context, now),
+            Phase::Open | Phase::Concluding | Phase::Closing => {
+                if read.is_ready() && self.may_read() {
+                    // More may be there: take turns with the others of this thread.
+                    context.waker().wake_by_ref();
+                }
+                Step::Wait(self.deadline())
+            }
+        }
+    }
+
+    /// Does what the dispatcher or the server asked for.
+    fn obey(&mut self) {
+        let cause = match &*self.outbox.stopping() {
+            Some(Stop::Now(cause)) => cause.clone(),
+            // What was read is answered first.
+            Some(Stop::Gracefully(cause)) if self.outbox.in_flight_bytes() == 0 => cause.clone(),
+            _ => return,
+        };
+        self.close_for(cause);
+    }
+
+    fn meet_deadline(&mut self, now: Instant) {
+        let outbox = &self.outbox;
+        let mut wire = outbox.wire();
+        if wire.connection().deadline().is_some_and(|deadline| deadline <= now) {
+            let (connection, out) = wire.protocol(&outbox.lane().buffers);
+            connection.on_deadline(now, out);
+        }
+    }
+
+    /// Answers a close, or closes for a violation, once everything before it is answered.
+    fn conclude(&mut self, now: Instant) {
+        let outbox = &self.outbox;
+        let mut wire = outbox.wire();
+        if wire.connection().phase() == Phase::Concluding && outbox.in_flight_bytes() == 0 {
+            let (connection, out) = wire.protocol(&outbox.lane().buffers);
+            connection.conclude(now, out);
+        }
+    }
+
+    /// Writes what waits, and follows how fast the peer takes it.
+    fn write(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let outbox = self.outbox.clone();
+        let mut wire = outbox.wire();
+        let before = wire.queued_bytes();
+        let written = wire.poll_flush(context, &outbox.lane().buffers);
+        if let Poll::Ready(Err(error)) = &written {
+            self.lose(&mut wire, error, now);
+        }
+        let progress = wire.queued_bytes() < before;
+        let slow = outbox.follow_reader(&wire, progress, now);
+        drop(wire);
+        if slow == SlowReader::Cut {
+            self.close_for(Cause::SlowConsumer);
+        }
+        written.map(|_| ())
+    }
+
+    /// Puts the ending into the inbox, once.
+    fn report(&mut self) {
+        if self.reported {
+            return;
+        }
+        let Some(ending) = self.ending() else { return };
+        self.reported = true;
+        tracing::debug!(
+            session = self.outbox.name(),
+            code = ending.code,
+            clean = ending.clean,
+            initiator = ?ending.initiator,
+            "session ended: {}", ending.reason
+        );
+        // An instance that is gone has no `on-close` to run.
+        let _ = self.usage.hosted().inbox().push(Work::Close(self.outbox.clone(), ending));
+    }
+
+    fn ending(&self) -> Option<Ending> {
+        self.outbox.wire().connection().ending().cloned()
+    }
+
+    /// Ends our half of the stream and waits for the peer's end, so that our last bytes are not
+    /// lost to a reset.
+    fn linger(&mut self, context: &mut Context<'_>, now: Instant) -> Step {
+        let outbox = self.outbox.clone();
+        let mut wire = outbox.wire();
+        let until = *self.linger_until.get_or_insert(now + begin::LINGER);
+        if now >= until {
+            return Step::Over;
+        }
+        match wire.poll_shutdown(context) {
+            Poll::Pending => return Step::Wait(Some(until)),
+            Poll::Ready(Err(_)) => return Step::Over,
+            Poll::Ready(Ok(())) => {}
+        }
+        match reading::discard(&mut wire, context, &outbox.lane().buffers) {
+            Poll::Pending => Step::Wait(Some(until)),
+            Poll::Ready(()) => Step::Over,
+        }
+    }
+
+    fn close_for(&mut self, cause: Cause) {
+        let outbox = &self.outbox;
+        let now = outbox.lane().clock.now();
+        let mut wire = outbox.wire();
+        let (connection, out) = wire.protocol(&outbox.lane().buffers);
+        connection.close_for(cause, now, out);
+    }
+
+    /// The socket failed under us.
+    fn lose(&self, wire: &mut crate::wire::Wire, error: &io::Error, now: Instant) {
+        tracing::trace!(session = self.outbox.id(), "connection lost: {error}");
+        wire.connection_mut().end_of_stream(now);
+    }
+
+    /// The earliest of what the task waits for.
+    fn deadline(&self) -> Option<Instant> {
+        let wire = self.outbox.wire();
+        let protocol = wire.connection().deadline();
+        let slow = self.outbox.slow_until();
+        [protocol, slow].into_iter().flatten().min()
+    }
+}
+
+/// Kept apart for its early returns: what ends a read loop.
+impl Session {
+    fn read(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+        if !self.read_ahead.is_empty() && self.may_read() {
+            self.receive_read_ahead(now);
+        }
+        for _ in 0..begin::READS_A_TURN {
+            if !self.may_read() {
+                self.pause(now);
+                return Poll::Pending;
+            }
+            self.resume(now);
+            ready!(self.read_once(context, now));
+        }
+        Poll::Ready(())
+    }
+}

@@ -1,0 +1,134 @@
+//! The reading half of a session: when to read, one read, and where its messages go.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use wharf_protocol::{Cause, Event, Input, Instant, MessageKind, Phase};
+
+use super::Session;
+use crate::dispatch::Inbox;
+use crate::mailbox::{InboxClosed, Outbox};
+use crate::wire::{Buffers, Wire};
+
+impl Session {
+    /// Whether bytes from the socket can be used now. If not, a waker is registered wherever the
+    /// hindrance goes away.
+    pub(super) fn may_read(&self) -> bool {
+        let outbox = &self.outbox;
+        let wire = outbox.wire();
+        match wire.connection().phase() {
+            Phase::Open => {
+                outbox.stopping().is_none()
+                    && !outbox.is_above_high_water(&wire)
+                    && self.usage.hosted().inbox().has_room(outbox)
+            }
+            // Only the peer's close frame is of interest.
+            Phase::Closing => true,
+            Phase::Concluding | Phase::Finished | Phase::Aborted => false,
+        }
+    }
+
+    /// While nothing is read, time does not count against the peer.
+    pub(super) fn pause(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.paused, true) {
+            self.outbox.wire().connection_mut().pause_keepalive(now);
+        }
+    }
+
+    pub(super) fn resume(&mut self, now: Instant) {
+        if std::mem::take(&mut self.paused) {
+            self.outbox.wire().connection_mut().resume_keepalive(now);
+        }
+    }
+
+    /// Uses what came behind the handshake.
+    pub(super) fn receive_read_ahead(&mut self, now: Instant) {
+        let mut bytes: Vec<u8> = std::mem::take(&mut self.read_ahead).into();
+        self.receive(&mut bytes, now);
+    }
+
+    /// Reads once and uses what came. Ready when there may be more.
+    pub(super) fn read_once(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let outbox = self.outbox.clone();
+        let mut buffer = outbox.lane().buffers.read();
+        let outcome = ready!(outbox.wire().poll_read(context, &mut buffer));
+        match outcome {
+            Ok(0) => self.end_of_stream(now),
+            Ok(count) => self.receive(&mut buffer[..count], now),
+            Err(error) => self.fail(&error, now),
+        }
+        Poll::Ready(())
+    }
+
+    fn end_of_stream(&self, now: Instant) {
+        self.outbox.wire().connection_mut().end_of_stream(now);
+    }
+
+    fn fail(&self, error: &io::Error, now: Instant) {
+        self.lose(&mut self.outbox.wire(), error, now);
+    }
+
+    /// Feeds the protocol, and hands what it finds to the instance.
+    fn receive(&mut self, bytes: &mut [u8], now: Instant) {
+        let outbox = &self.outbox;
+        let inbox = self.usage.hosted().inbox();
+        let mut wire = outbox.wire();
+        let (connection, out) = wire.protocol(&outbox.lane().buffers);
+        let mut input = Input::new(bytes);
+        let mut gone = false;
+        while let Some(Event::Message { kind, payload }) = connection.receive(&mut input, now, out)
+        {
+            match deliver(outbox, inbox, kind, payload) {
+                Delivered::ToInstance => {}
+                Delivered::AnswerWith(text) => {
+                    // Refused only when the session is closing, and then nobody waits for it.
+                    let _ = connection.send(MessageKind::Text, text.as_bytes(), out);
+                }
+                Delivered::Nowhere => {
+                    gone = true;
+                    break;
+                }
+            }
+        }
+        drop(wire);
+        if gone {
+            let cause = Cause::HandlerFailed { incident: crate::id::IncidentId::random().to_string() };
+            self.close_for(cause);
+        }
+    }
+}
+
+enum Delivered {
+    ToInstance,
+    /// The host answers by itself.
+    AnswerWith(Box<str>),
+    /// The instance has ended.
+    Nowhere,
+}
+
+fn deliver(outbox: &Outbox, inbox: &Inbox, kind: MessageKind, payload: &[u8]) -> Delivered {
+    if kind == MessageKind::Text
+        && let Some(text) = outbox.auto_response(payload)
+    {
+        return Delivered::AnswerWith(text);
+    }
+    match inbox.push_message(outbox, kind, payload) {
+        Ok(()) => Delivered::ToInstance,
+        Err(InboxClosed) => Delivered::Nowhere,
+    }
+}
+
+/// Reads and forgets until the stream ends (ready) or has nothing now (pending).
+pub(super) fn discard(
+    wire: &mut Wire,
+    context: &mut Context<'_>,
+    buffers: &Buffers,
+) -> Poll<()> {
+    let mut buffer = buffers.read();
+    loop {
+        match ready!(wire.poll_read(context, &mut buffer)) {
+            Ok(0) | Err(_) => return Poll::Ready(()),
+            Ok(_) => {}
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! One live WebSocket on one socket: the thin driver around [`wharf_protocol::Connection`].
+//!
+//! Moves bytes between the socket and the protocol and nothing else: it knows no session, no
+//! guest and no queue limit.
+
+mod buffers;
+mod socket;
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wharf_protocol::{Connection, MessageKind};
+
+pub(crate) use self::buffers::Buffers;
+pub use self::socket::{DetachedSocket, Socket};
+
+/// A socket, the protocol's state, and the bytes that wait to be written.
+pub(crate) struct Wire {
+    socket: Socket,
+    connection: Connection,
+    /// Encoded frames; without capacity while nothing waits.
+    pending: Vec<u8>,
+    /// How much of `pending` the socket has taken.
+    written: usize,
+    /// The socket refused bytes and will wake the session's task.
+    blocked: bool,
+}
+
+impl Wire {
+    pub(crate) fn new(socket: Socket, connection: Connection) -> Self {
+        Self { socket, connection, pending: Vec::new(), written: 0, blocked: false }
+    }
+
+    /// The protocol, and where its output goes.
+    pub(crate) fn protocol(&mut self, buffers: &Buffers) -> (&mut Connection, &mut Vec<u8>) {
+        if self.pending.capacity() == 0 {
+            self.pending = buffers.take();
+        }
+        (&mut self.connection, &mut self.pending)
+    }
+
+    /// The protocol, to look at.
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The protocol, where nothing is written.
+    pub(crate) fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// Encodes one message behind what already waits.
+    pub(crate) fn send(
+        &mut self,
+        kind: MessageKind,
+        payload: &[u8],
+        buffers: &Buffers,
+    ) -> Result<(), wharf_protocol::SendError> {
+        let (connection, out) = self.protocol(buffers);
+        connection.send(kind, payload, out)
+    }
+
+    /// Bytes encoded and not yet taken by the socket.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.pending.len() - self.written
+    }
+
+    /// Whether the session's task waits for the socket to take more.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Reads once. `Ok(0)` is the end of the stream.
+    pub(crate) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(buffer);
+        ready!(Pin::new(&mut self.socket).poll_read(context, &mut buffer))?;
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Writes all that waits. `Ready(Ok)` means that nothing waits any more; the buffer has then
+    /// gone back to the worker.
+    pub(crate) fn poll_flush(
+        &mut self,
+        context: &mut Context<'_>,
+        buffers: &Buffers,
+    ) -> Poll<io::Result<()>> {
+        let was_blocked = std::mem::take(&mut self.blocked);
+        if self.pending.capacity() == 0 && !was_blocked {
+            return Poll::Ready(Ok(()));
+        }
+        loop {
+            while self.written < self.pending.len() {
+                let waiting = &self.pending[self.written..];
+                match Pin::new(&mut self.socket).poll_write(context, waiting) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                    Poll::Ready(Ok(count)) => self.written += count,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        self.blocked = true;
+                        self.forget_written();
+                        return Poll::Pending;
+                    }
+                }
+            }
+            self.pending.clear();
+            self.written = 0;
+            // A ping that came while bytes waited is answered now.
+            self.connection.flushed(&mut self.pending);
+            if self.pending.is_empty() {
+                break;
+            }
+        }
+        buffers.give(std::mem::take(&mut self.pending));
+        match Pin::new(&mut self.socket).poll_flush(context) {
+            Poll::Pending => {
+                self.blocked = true;
+                Poll::Pending
+            }
+            ready => ready,
+        }
+    }
+
+    /// Ends our direction (FIN; for TLS close_notify first).
+    pub(crate) fn poll_shutdown(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+
+    /// Keeps `pending` from growing by what has left already.
+    fn forget_written(&mut self) {
+        if self.written >= self.pending.len() / 2 {
+            self.pending.drain(..self.written);
+            self.written = 0;
+        }
+    }
+}
