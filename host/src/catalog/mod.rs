@@ -16,18 +16,7 @@ pub use crate::id::{ProgramId, RouteId};
 pub(crate) use pattern::params_of;
 pub use pattern::{InstanceModel, PatternError, Template};
 pub use settings::WebSocketSettings;
-
-/// Which pages a browser may connect from.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum OriginRule {
-    /// Only pages of the host that is asked for; clients that send no Origin pass.
-    #[default]
-    SameOrigin,
-    /// These origins, each as `scheme://host[:port]`; clients that send no Origin pass.
-    List(Vec<String>),
-    /// Every origin.
-    Any,
-}
+pub use wharf_protocol::OriginRule;
 
 /// What answers on one path.
 #[derive(Clone, Debug)]
@@ -44,6 +33,8 @@ pub struct Route {
     pub subprotocols: Vec<String>,
     /// What it asks of its WebSockets.
     pub websocket: Arc<WebSocketSettings>,
+    /// The protocol's part of it, shared by all sessions; the catalog fills it in.
+    pub protocol: Arc<wharf_protocol::Config>,
     /// Which instance serves a session.
     pub instance: InstanceModel,
     /// What answers.
@@ -60,6 +51,7 @@ impl Route {
             origins: OriginRule::default(),
             subprotocols: Vec::new(),
             websocket: Arc::default(),
+            protocol: Arc::default(),
             instance: InstanceModel::default(),
             target,
         }
@@ -160,7 +152,8 @@ pub enum NoChoice {
 }
 
 impl Catalog {
-    /// Builds the snapshot; each route's id becomes its place in the list.
+    /// Builds the snapshot; each route's id becomes its place in the list, and its protocol's
+    /// settings are taken from `websocket`.
     pub fn new(routes: Vec<Route>) -> Result<Self, CatalogError> {
         let mut table: HashMap<Option<String>, PathTable> = HashMap::new();
         let mut shared = Vec::with_capacity(routes.len());
@@ -168,6 +161,7 @@ impl Catalog {
             route.id = RouteId(
                 u32::try_from(place).map_err(|_| refusal(place, "too many routes".into()))?,
             );
+            route.protocol = Arc::new(route.websocket.protocol());
             params_of(&route.pattern).map_err(|error| refusal(place, error.to_string()))?;
             let route = Arc::new(route);
             table

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use wharf_protocol::deflate;
+
 /// A route's `[websocket]` settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WebSocketSettings {
@@ -28,8 +30,10 @@ pub struct WebSocketSettings {
     /// Agrees to permessage-deflate (RFC 7692) when the client offers it. Default on. Worst case:
     /// about 300 KiB for each session that compresses both ways and keeps its contexts.
     pub compression: bool,
-    /// Messages below this many bytes go out uncompressed. Default 64.
+    /// Messages below this many bytes go out uncompressed. Default 128.
     pub compress_min_bytes: usize,
+    /// The compressor's effort, 0 (none) to 9 (smallest). Default 1.
+    pub compression_level: u32,
     /// Keeps the deflate context from one message to the next, both ways: smaller messages for
     /// more memory. Default on.
     pub compression_context_takeover: bool,
@@ -43,34 +47,76 @@ pub struct WebSocketSettings {
     /// How long a handler's `send` and `flush` wait for room. Default 5 s; the handler's wall time
     /// limit ends a longer wait.
     pub write_timeout: Duration,
-    /// Bytes of messages that may wait for one instance; when it is reached, its sockets are not
-    /// read. Default 1 MiB, at least one message always fits. Worst case: that much, and one
-    /// message more, for each instance.
-    pub inbox_bytes_max: usize,
-    /// Messages that may wait for one instance. Default 4,096.
-    pub inbox_messages_max: usize,
 }
 
 impl Default for WebSocketSettings {
     fn default() -> Self {
+        let protocol = wharf_protocol::Config::default();
+        let keepalive = wharf_protocol::Keepalive::default();
         Self {
-            ping_interval: Some(Duration::from_secs(30)),
-            timeout: Duration::from_secs(15),
-            max_frame_bytes: 1 << 20,
-            max_message_bytes: 1 << 20,
-            fragments_max: 4_096,
-            message_duration_max: Duration::from_secs(30),
-            close_timeout: Duration::from_secs(5),
-            mask_outgoing: false,
+            ping_interval: keepalive.ping_interval,
+            timeout: keepalive.timeout,
+            max_frame_bytes: protocol.max_frame_bytes,
+            max_message_bytes: protocol.max_message_bytes,
+            fragments_max: protocol.fragments_max,
+            message_duration_max: protocol.message_duration_max,
+            close_timeout: protocol.close_timeout,
+            mask_outgoing: protocol.mask_outgoing,
             compression: true,
-            compress_min_bytes: 64,
+            compress_min_bytes: protocol.compress_min_bytes,
+            compression_level: protocol.compression_level,
             compression_context_takeover: true,
             compression_window_bits: 15,
             outbox_bytes_max: 256 << 10,
             slow_consumer_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(5),
-            inbox_bytes_max: 1 << 20,
-            inbox_messages_max: 4_096,
         }
+    }
+}
+
+impl WebSocketSettings {
+    /// What the protocol needs of it.
+    pub fn protocol(&self) -> wharf_protocol::Config {
+        wharf_protocol::Config {
+            max_frame_bytes: self.max_frame_bytes,
+            max_message_bytes: self.max_message_bytes,
+            fragments_max: self.fragments_max,
+            message_duration_max: self.message_duration_max,
+            close_timeout: self.close_timeout,
+            mask_outgoing: self.mask_outgoing,
+            compress_min_bytes: self.compress_min_bytes,
+            compression_level: self.compression_level,
+        }
+    }
+
+    /// What is granted to a client that offers permessage-deflate; `None` declines every offer.
+    pub fn deflate(&self) -> Option<deflate::Config> {
+        self.compression.then_some(deflate::Config {
+            server_no_context_takeover: !self.compression_context_takeover,
+            client_no_context_takeover: !self.compression_context_takeover,
+            server_max_window_bits: self.compression_window_bits,
+            client_max_window_bits: self.compression_window_bits,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_those_of_the_protocol() {
+        let settings = WebSocketSettings::default();
+        assert_eq!(settings.protocol(), wharf_protocol::Config::default());
+        assert_eq!(settings.deflate(), Some(deflate::Config::default()));
+    }
+
+    #[test]
+    fn without_compression_every_offer_is_declined() {
+        let settings = WebSocketSettings {
+            compression: false,
+            ..WebSocketSettings::default()
+        };
+        assert_eq!(settings.deflate(), None);
     }
 }
