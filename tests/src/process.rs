@@ -36,6 +36,11 @@ impl Process {
         self.status("VmRSS") * 1024
     }
 
+    /// Address space now, in bytes: grows with what is reserved and never touched, too.
+    pub fn virtual_bytes(self) -> u64 {
+        self.status("VmSize") * 1024
+    }
+
     /// The most resident memory since the start or the last [`Process::reset_peak`], in bytes.
     pub fn peak_bytes(self) -> u64 {
         self.status("VmHWM") * 1024
