@@ -291,7 +291,12 @@ fn refused(code: u16, label: &'static str, reason: &'static str) -> Close<'stati
 }
 
 /// Our side starts an orderly closing handshake.
-fn asked<'a>(initiator: Initiator, label: &'static str, code: u16, reason: &'a str) -> Close<'a> {
+pub(crate) fn asked<'a>(
+    initiator: Initiator,
+    label: &'static str,
+    code: u16,
+    reason: &'a str,
+) -> Close<'a> {
     Close {
         code: if may_be_sent(code) { code } else { 1011 },
         reason: Cow::Borrowed(cut(reason)),

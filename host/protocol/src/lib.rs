@@ -2,15 +2,27 @@
 //! machine: bytes and the time in; messages, bytes to write and a deadline
 //! out. Never does I/O, reads no clock, asks for no randomness, spawns
 //! nothing: a driver does, and this crate compiles for bare WebAssembly.
+//!
+//! Modules, in the order in which a connection's bytes meet them: [`handshake`]
+//! (and the `Origin` rule), `frame`, `mask`, `assembly` with [`deflate`] and
+//! `utf8`, `connection`; beside them `close` (every way to end), `keepalive`
+//! and `time`.
 
+mod assembly;
+mod buffer;
 mod close;
 mod config;
 mod connection;
 pub mod deflate;
+mod frame;
 pub mod handshake;
+mod keepalive;
+mod mask;
 mod message;
 mod origin;
+mod random;
 mod time;
+mod utf8;
 
 pub use close::{
     Afterwards, Cause, Close, Ending, Initiator, OnWire, OperatorReason, PeerReason,

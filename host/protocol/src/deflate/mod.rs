@@ -1,6 +1,19 @@
 //! permessage-deflate (RFC 7692): what was agreed, how it is agreed, and the
 //! compressor and inflater of a connection. Knows nothing of frames.
 
+mod compress;
+mod inflate;
+mod negotiate;
+mod spare;
+
+pub(crate) use compress::Compressor;
+pub(crate) use inflate::{InflateError, Inflater};
+pub use negotiate::{DeflateRefused, accept, negotiate, offer};
+
+/// What a message's compressed bytes end with, and is left out on the wire
+/// (RFC 7692, section 7.2.1).
+const TAIL: [u8; 4] = [0x00, 0x00, 0xff, 0xff];
+
 /// What both ends agreed on. The window sizes are what each side's compressor
 /// keeps to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,10 +37,11 @@ pub struct Config {
     pub server_no_context_takeover: bool,
     /// The client's compressor has to forget after each message.
     pub client_no_context_takeover: bool,
-    /// Largest window of the server's compressor, 9 to 15 bits.
+    /// Largest window of the server's compressor; outside of 9 to 15 bits the
+    /// nearest of them.
     pub server_max_window_bits: u8,
-    /// Largest window of the client's compressor, 9 to 15 bits; holds only
-    /// where the client allows the server to choose it.
+    /// Largest window of the client's compressor; outside of 9 to 15 bits the
+    /// nearest of them. Holds only where the client lets the server choose.
     pub client_max_window_bits: u8,
 }
 
@@ -36,17 +50,36 @@ impl Default for Config {
         Self {
             server_no_context_takeover: false,
             client_no_context_takeover: false,
-            server_max_window_bits: 15,
-            client_max_window_bits: 15,
+            server_max_window_bits: WINDOW_BITS_MAX,
+            client_max_window_bits: WINDOW_BITS_MAX,
         }
     }
 }
 
-/// The first of the client's offers that can be met, and the value of the
-/// response's `Sec-WebSocket-Extensions`. `None` leaves messages uncompressed.
-pub fn negotiate(
-    _config: &Config,
-    _offers: &[crate::handshake::Extension],
-) -> Option<(Params, String)> {
-    None
+/// RFC 7692 allows 8 too, but zlib's raw deflate cannot keep to 256 bytes.
+const WINDOW_BITS_MIN: u8 = 9;
+const WINDOW_BITS_MAX: u8 = 15;
+
+/// One side's half of [`Params`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Direction {
+    pub(crate) window_bits: u8,
+    /// The window is kept from message to message.
+    pub(crate) takeover: bool,
+}
+
+impl Params {
+    pub(crate) const fn server(self) -> Direction {
+        Direction {
+            window_bits: self.server_max_window_bits,
+            takeover: !self.server_no_context_takeover,
+        }
+    }
+
+    pub(crate) const fn client(self) -> Direction {
+        Direction {
+            window_bits: self.client_max_window_bits,
+            takeover: !self.client_no_context_takeover,
+        }
+    }
 }

@@ -1,0 +1,128 @@
+//! The inflater of one direction, bounded: it stops at the first byte beyond
+//! what the message may have. Its state, some 48 KiB, is made with the first
+//! compressed message; without context takeover it goes back after each.
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::{Direction, TAIL, spare};
+use crate::buffer::make_room;
+
+/// Text commonly inflates to about so many times its size.
+const EXPANSION: usize = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InflateError {
+    /// Not a deflate stream.
+    Corrupt,
+    /// More output than allowed.
+    TooLong,
+}
+
+pub(crate) struct Inflater {
+    direction: Direction,
+    state: Option<Decompress>,
+    /// Some of the message's bytes have been seen.
+    fed: bool,
+    /// The last byte seen was the end of a final block (RFC 7692, section
+    /// 7.2.3.4 allows them); what follows starts a stream of its own.
+    ended: bool,
+}
+
+impl Inflater {
+    pub(crate) fn new(direction: Direction) -> Self {
+        Self {
+            direction,
+            state: None,
+            fed: false,
+            ended: false,
+        }
+    }
+
+    /// Appends what `input` inflates to, while `output` stays within
+    /// `bytes_max`. After an error `output` holds what came before it.
+    pub(crate) fn inflate(
+        &mut self,
+        input: &[u8],
+        output: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<(), InflateError> {
+        self.fed |= !input.is_empty();
+        let mut rest = input;
+        while !rest.is_empty() {
+            rest = self.run(rest, output, bytes_max)?;
+        }
+        Ok(())
+    }
+
+    /// The message is over: inflates the tail that the wire left out.
+    pub(crate) fn finish(
+        &mut self,
+        output: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<(), InflateError> {
+        // Some peers send an empty message as no bytes instead of the one zero
+        // of section 7.2.3.6; there is no block then for the tail to end.
+        if self.fed && !self.ended {
+            self.inflate(&TAIL, output, bytes_max)?;
+        }
+        self.fed = false;
+        self.ended = false;
+        if !self.direction.takeover
+            && let Some(state) = self.state.take()
+        {
+            spare::keep_decompress(state, self.direction.window_bits);
+        }
+        Ok(())
+    }
+
+    /// Inflates until `input` is used up, with all that it gives, or until a
+    /// final block ends; what is left of `input`.
+    fn run<'a>(
+        &mut self,
+        input: &'a [u8],
+        output: &mut Vec<u8>,
+        bytes_max: usize,
+    ) -> Result<&'a [u8], InflateError> {
+        let bits = self.direction.window_bits;
+        let state = self.state.get_or_insert_with(|| {
+            spare::take_decompress(bits)
+                .unwrap_or_else(|| Decompress::new_with_window_bits(false, bits))
+        });
+        self.ended = false;
+        let mut rest = input;
+        loop {
+            let (seen, made) = (state.total_in(), state.total_out());
+            let full = output.len() == output.capacity();
+            let wanted = if full {
+                rest.len().saturating_mul(EXPANSION).max(1)
+            } else {
+                1
+            };
+            let room = make_room(output, wanted, bytes_max);
+            let status = if room {
+                state.decompress_vec(rest, output, FlushDecompress::None)
+            } else {
+                // Full: whether there is more shows in a byte of its own.
+                state.decompress(rest, &mut [0], FlushDecompress::None)
+            };
+            rest = &rest[(state.total_in() - seen) as usize..];
+            let made = state.total_out() > made;
+            if output.len() > bytes_max || (made && !room) {
+                output.truncate(bytes_max);
+                return Err(InflateError::TooLong);
+            }
+            if status.map_err(|_| InflateError::Corrupt)? == Status::StreamEnd {
+                self.state = None;
+                self.ended = true;
+                return Ok(rest);
+            }
+            let full = output.len() == output.capacity();
+            if rest.is_empty() && (!full || !made) {
+                return Ok(rest);
+            }
+            if !made && state.total_in() == seen {
+                return Err(InflateError::Corrupt);
+            }
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! When to ask the peer for a sign of life, and when to give it up. Pure: told
+//! the time, it answers what to do; it neither sends nor waits.
+
+use core::time::Duration;
+
+use crate::config::Keepalive;
+use crate::time::Instant;
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Due {
+    Nothing,
+    SendPing,
+    Expire,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// The interval runs from here.
+    AwaitingInterval { since: Instant },
+    /// Only a pong with this payload counts.
+    AwaitingPong { payload: [u8; 8], sent: Instant },
+}
+
+/// The pings of one connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pinger {
+    /// Milliseconds; zero when pings are off.
+    interval_millis: u32,
+    timeout_millis: u32,
+    state: State,
+    paused: Option<Instant>,
+}
+
+impl Pinger {
+    pub(crate) fn new(keepalive: Keepalive, now: Instant) -> Self {
+        Self {
+            interval_millis: interval_millis(keepalive.ping_interval),
+            timeout_millis: millis(keepalive.timeout),
+            state: State::AwaitingInterval { since: now },
+            paused: None,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        if self.interval_millis == 0 || self.paused.is_some() {
+            return None;
+        }
+        let (since, millis) = match self.state {
+            State::AwaitingInterval { since } => (since, self.interval_millis),
+            State::AwaitingPong { sent, .. } => (sent, self.timeout_millis),
+        };
+        Some(since + Duration::from_millis(u64::from(millis)))
+    }
+
+    pub(crate) fn on_deadline(&self, now: Instant) -> Due {
+        match (self.deadline(), self.state) {
+            (Some(deadline), State::AwaitingInterval { .. }) if now >= deadline => Due::SendPing,
+            (Some(deadline), State::AwaitingPong { .. }) if now >= deadline => Due::Expire,
+            _ => Due::Nothing,
+        }
+    }
+
+    pub(crate) fn ping_sent(&mut self, payload: [u8; 8], now: Instant) {
+        self.state = State::AwaitingPong { payload, sent: now };
+    }
+
+    /// The next ping follows an interval after the one that is answered.
+    pub(crate) fn pong_received(&mut self, answer: &[u8]) {
+        if let State::AwaitingPong { payload, sent } = self.state
+            && answer == payload
+        {
+            self.state = State::AwaitingInterval { since: sent };
+        }
+    }
+
+    pub(crate) fn pause(&mut self, now: Instant) {
+        self.paused.get_or_insert(now);
+    }
+
+    /// How long the pause was: every wait on the peer is moved by it.
+    pub(crate) fn resume(&mut self, now: Instant) -> Duration {
+        let Some(paused) = self.paused.take() else {
+            return Duration::ZERO;
+        };
+        let pause = now.saturating_since(paused);
+        match &mut self.state {
+            State::AwaitingInterval { since: start } | State::AwaitingPong { sent: start, .. } => {
+                *start = *start + pause;
+            }
+        }
+        pause
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    /// Starts anew: a ping under way is forgotten.
+    pub(crate) fn set_interval(&mut self, interval: Option<Duration>, now: Instant) {
+        self.interval_millis = interval_millis(interval);
+        self.state = State::AwaitingInterval {
+            since: self.paused.unwrap_or(now),
+        };
+    }
+
+    pub(crate) fn set_timeout(&mut self, timeout: Duration) {
+        self.timeout_millis = millis(timeout);
+    }
+}
+
+/// 49 days are as good as never.
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// An interval of zero would ping without end: a millisecond is the least.
+fn interval_millis(interval: Option<Duration>) -> u32 {
+    interval.map_or(0, |interval| millis(interval).max(1))
+}
