@@ -16,6 +16,7 @@ mod versions;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -69,6 +70,11 @@ pub(crate) fn build(names: &[String]) -> Result<()> {
         guests.len()
     );
     Ok(())
+}
+
+/// Cargo with a subcommand and what it needs to compile for the guests' target.
+pub(crate) fn cargo_for_wasm(subcommand: &str) -> Result<Command> {
+    Ok(rust::Cargo::find(&Workshop::open()?)?.command(subcommand))
 }
 
 fn select(all: Vec<Guest>, names: &[String]) -> Result<Vec<Guest>> {

@@ -22,27 +22,16 @@ impl Cargo {
         println!("Rust guests: {}", toolchain.description);
         Ok(Cargo { toolchain })
     }
-}
 
-impl Builder for Cargo {
-    fn build(&mut self, workshop: &Workshop, guest: &Guest) -> Result<Built> {
-        let folder = workshop.build.join("rust");
+    /// Cargo with a subcommand, told to compile for the guests' target.
+    pub(super) fn command(&self, subcommand: &str) -> Command {
         let mut cargo = Command::new(rust_toolchain::cargo());
         // What the host's build was told must not reach the guest's.
         for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
             cargo.env_remove(variable);
         }
         cargo
-            .args([
-                "build",
-                "--release",
-                "--target",
-                RUST_TARGET,
-                "--target-dir",
-            ])
-            .arg(&folder)
-            .arg("--manifest-path")
-            .arg(guest.folder.join("Cargo.toml"))
+            .args([subcommand, "--target", RUST_TARGET])
             .args(&self.toolchain.arguments)
             .envs(
                 self.toolchain
@@ -50,6 +39,19 @@ impl Builder for Cargo {
                     .iter()
                     .map(|(name, value)| (name, value)),
             );
+        cargo
+    }
+}
+
+impl Builder for Cargo {
+    fn build(&mut self, workshop: &Workshop, guest: &Guest) -> Result<Built> {
+        let folder = workshop.build.join("rust");
+        let mut cargo = self.command("build");
+        cargo
+            .args(["--release", "--target-dir"])
+            .arg(&folder)
+            .arg("--manifest-path")
+            .arg(guest.folder.join("Cargo.toml"));
         command::run(&mut cargo)?;
         let file = format!("{}.wasm", guest.name.replace('-', "_"));
         let path = folder.join(RUST_TARGET).join("release").join(file);
