@@ -1,0 +1,89 @@
+//! A handler that uses WASI, and misuses it on demand. Each text message is
+//! one command:
+//!
+//! | command | what it does | answer |
+//! | --- | --- | --- |
+//! | `print TEXT`, `print-error TEXT` | writes a line to stdout, to stderr | `ok` |
+//! | `log` | writes lines of 100 bytes to stdout without end | never |
+//! | `log-line` | writes one line of 16 MiB | `ok` |
+//! | `sandbox` | counts what it was given | `environment 0 arguments 0 directories 0` |
+//! | `handles` | creates pollables and keeps them, without end | never: must trap |
+//! | `handles COUNT` | creates that many and keeps them | `ok` |
+//! | `sleep` | waits an hour inside the host | never |
+//! | `random BYTES` | asks for random bytes | how many came |
+//!
+//! Everything else is echoed.
+
+wit_bindgen::generate!({ path: "wit", generate_all });
+
+use wasi::cli::environment::{get_arguments, get_environment};
+use wasi::cli::{stderr::get_stderr, stdout::get_stdout};
+use wasi::clocks::monotonic_clock::subscribe_duration;
+use wasi::filesystem::preopens::get_directories;
+use wasi::io::streams::OutputStream;
+use wasi::random::random::get_random_bytes;
+use wharf_guest::{Handler, Message, Session};
+
+/// Nanoseconds.
+const HOUR: u64 = 3_600_000_000_000;
+
+/// What one write to a stream may hold (wasi:io/streams).
+const WRITE_BYTES_MAX: usize = 4096;
+
+#[derive(Default)]
+struct Wasi;
+
+impl Handler for Wasi {
+    fn on_message(&mut self, session: Session, message: Message<'_>) {
+        let Message::Text(command) = message else {
+            let _ = session.send(message);
+            return;
+        };
+        let (verb, rest) = command.split_once(' ').unwrap_or((command, ""));
+        let answer = match verb {
+            "print" => write(&get_stdout(), &format!("{rest}\n")),
+            "print-error" => write(&get_stderr(), &format!("{rest}\n")),
+            "log" => loop {
+                write(&get_stdout(), &format!("{}\n", "x".repeat(99)));
+            },
+            "log-line" => write(&get_stdout(), &format!("{}\n", "x".repeat(16 << 20))),
+            "sandbox" => format!(
+                "environment {} arguments {} directories {}",
+                get_environment().len(),
+                get_arguments().len(),
+                get_directories().len(),
+            ),
+            "handles" if rest.is_empty() => loop {
+                std::mem::forget(subscribe_duration(HOUR));
+            },
+            "handles" => {
+                for _ in 0..number(rest) {
+                    std::mem::forget(subscribe_duration(HOUR));
+                }
+                "ok".to_owned()
+            }
+            "sleep" => {
+                subscribe_duration(HOUR).block();
+                "ok".to_owned()
+            }
+            "random" => get_random_bytes(number(rest)).len().to_string(),
+            _ => command.to_owned(),
+        };
+        let _ = session.send(&answer);
+    }
+}
+
+fn write(stream: &OutputStream, text: &str) -> String {
+    for part in text.as_bytes().chunks(WRITE_BYTES_MAX) {
+        if stream.blocking_write_and_flush(part).is_err() {
+            return "closed".to_owned();
+        }
+    }
+    "ok".to_owned()
+}
+
+fn number(word: &str) -> u64 {
+    word.parse().expect("a number")
+}
+
+wharf_guest::export!(Wasi);
