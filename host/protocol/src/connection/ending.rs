@@ -19,6 +19,7 @@ impl Connection {
         now: Instant,
         out: &mut Vec<u8>,
     ) {
+        self.conclude(now, out);
         if self.phase == Phase::Open {
             self.end_with(close::asked(initiator, "closed", code, reason), now, out);
         }
@@ -27,8 +28,36 @@ impl Connection {
     /// Ends the connection as the table of [`Cause`] says; once it is ending,
     /// does nothing.
     pub fn close_for(&mut self, cause: Cause, now: Instant, out: &mut Vec<u8>) {
+        self.conclude(now, out);
         if self.phase == Phase::Open {
             self.end(&cause, now, out);
+        }
+    }
+
+    /// Everything that came before the peer's close frame, or before its
+    /// violation, has been answered: our close frame goes out. Does nothing
+    /// unless the connection is [`Phase::Concluding`].
+    pub fn conclude(&mut self, now: Instant, out: &mut Vec<u8>) {
+        if let Some(cause) = self.cause.take() {
+            self.phase = Phase::Open;
+            self.end(&cause, now, out);
+        }
+    }
+
+    /// What the peer sent leaves nothing to read. What it sent before may
+    /// still be answered; while closing nothing is, and the wait is over.
+    #[cold]
+    pub(super) fn stop_reading(&mut self, cause: Cause, now: Instant) {
+        match self.phase {
+            Phase::Open => {
+                self.phase = Phase::Concluding;
+                self.close_by = now + self.config.close_timeout;
+                self.cause = Some(Box::new(cause));
+                self.assembly = None;
+                self.inflater = None;
+            }
+            Phase::Closing => self.phase = Phase::Finished,
+            Phase::Concluding | Phase::Finished | Phase::Aborted => {}
         }
     }
 
@@ -37,20 +66,23 @@ impl Connection {
     pub fn end_of_stream(&mut self, now: Instant) {
         match self.phase {
             Phase::Open => self.end(&Cause::ConnectionLost, now, &mut Vec::new()),
+            Phase::Concluding => {
+                self.conclude(now, &mut Vec::new());
+                self.phase = Phase::Aborted;
+                if let Some(ending) = &mut self.ending {
+                    ending.clean = false;
+                }
+            }
             Phase::Closing => self.phase = Phase::Aborted,
             Phase::Finished | Phase::Aborted => {}
         }
     }
 
-    /// Ends an open connection; one that is closing has had its say, and what
-    /// goes wrong then only cuts the wait short.
+    /// Ends an open connection.
     #[cold]
     pub(super) fn end(&mut self, cause: &Cause, now: Instant, out: &mut Vec<u8>) {
-        match self.phase {
-            Phase::Open => self.end_with(cause.close(), now, out),
-            Phase::Closing => self.phase = Phase::Finished,
-            Phase::Finished | Phase::Aborted => {}
-        }
+        debug_assert_eq!(self.phase, Phase::Open);
+        self.end_with(cause.close(), now, out);
     }
 
     fn end_with(&mut self, close: Close<'_>, now: Instant, out: &mut Vec<u8>) {
@@ -103,18 +135,18 @@ impl Connection {
     }
 
     /// The peer's close frame, with its whole payload.
-    pub(super) fn close_received(&mut self, payload: &[u8], now: Instant, out: &mut Vec<u8>) {
+    pub(super) fn close_received(&mut self, payload: &[u8], now: Instant) {
         let read = read_close(payload);
         match (self.phase, read) {
-            (Phase::Open, Ok(reason)) => self.end(&Cause::PeerClosed(reason), now, out),
+            (Phase::Open, Ok(reason)) => self.stop_reading(Cause::PeerClosed(reason), now),
             (Phase::Closing, Ok(_)) => {
                 self.phase = Phase::Finished;
                 if let Some(ending) = &mut self.ending {
                     ending.clean = true;
                 }
             }
-            (_, Err(cause)) => self.end(&cause, now, out),
-            (Phase::Finished | Phase::Aborted, Ok(_)) => {}
+            (_, Err(cause)) => self.stop_reading(cause, now),
+            (Phase::Concluding | Phase::Finished | Phase::Aborted, Ok(_)) => {}
         }
     }
 }

@@ -11,7 +11,7 @@ use core::fmt;
 use std::sync::Arc;
 
 use crate::assembly::Assembly;
-use crate::close::Ending;
+use crate::close::{Cause, Ending};
 use crate::config::{Config, Keepalive, Role};
 use crate::deflate::{Compressor, Direction, Inflater, Params};
 use crate::frame::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Opcode};
@@ -24,6 +24,10 @@ use crate::time::Instant;
 pub enum Phase {
     /// Messages go both ways.
     Open,
+    /// The peer has closed or broken a rule. Nothing more is read, messages
+    /// may still be sent: the driver answers what came before and then calls
+    /// [`Connection::conclude`].
+    Concluding,
     /// Our close frame is out, the peer's is awaited. Keep reading: data is
     /// discarded, the peer's close frame ends the connection.
     Closing,
@@ -73,8 +77,10 @@ pub struct Connection {
     mask_keys: Option<Box<MaskKeys>>,
     random: Random,
     pinger: Pinger,
-    /// While closing: when the peer's time is up.
+    /// While concluding or closing: when the time for it is up.
     close_by: Instant,
+    /// While concluding: why.
+    cause: Option<Box<Cause>>,
     ending: Option<Box<Ending>>,
 }
 
@@ -143,6 +149,7 @@ impl Connection {
             random: Random::new(seed),
             pinger: Pinger::new(keepalive, now),
             close_by: now,
+            cause: None,
             ending: None,
         }
     }
@@ -153,10 +160,16 @@ impl Connection {
         self.phase
     }
 
+    /// Whether [`Connection::send`] takes messages.
+    #[inline]
+    pub fn may_send(&self) -> bool {
+        matches!(self.phase, Phase::Open | Phase::Concluding)
+    }
+
     /// How the connection ended; `Some` once it is finished or aborted.
     pub fn ending(&self) -> Option<&Ending> {
         match self.phase {
-            Phase::Open | Phase::Closing => None,
+            Phase::Open | Phase::Concluding | Phase::Closing => None,
             Phase::Finished | Phase::Aborted => self.ending.as_deref(),
         }
     }

@@ -46,7 +46,7 @@ impl Connection {
                     self.assembly.take_if(|assembly| !assembly.is_open());
                     return None;
                 }
-                Err(cause) => self.end(&cause, now, out),
+                Err(cause) => self.stop_reading(cause, now),
             }
         }
         let (kind, payload) = self.assembly.as_ref()?.message();
@@ -60,7 +60,7 @@ impl Connection {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<Step<'i>, Cause> {
-        if matches!(self.phase, Phase::Finished | Phase::Aborted) {
+        if matches!(self.phase, Phase::Concluding | Phase::Finished | Phase::Aborted) {
             input.discard();
         }
         if input.is_empty() {
@@ -248,7 +248,7 @@ impl Connection {
         });
         let payload = held.as_ref().map_or(chunk, |held| held.as_slice());
         match opcode {
-            Opcode::Close => self.close_received(payload, now, out),
+            Opcode::Close => self.close_received(payload, now),
             Opcode::Ping => self.ping_received(payload, out),
             _ => self.pinger.pong_received(payload),
         }

@@ -21,7 +21,7 @@ impl Connection {
         payload: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), SendError> {
-        if self.phase != Phase::Open {
+        if !self.may_send() {
             return Err(SendError::Closed);
         }
         let opcode = match kind {
@@ -43,7 +43,7 @@ impl Connection {
     /// for room goes out now.
     pub fn flushed(&mut self, out: &mut Vec<u8>) {
         if let Some(pong) = self.pong.take()
-            && matches!(self.phase, Phase::Open | Phase::Closing)
+            && matches!(self.phase, Phase::Open | Phase::Concluding | Phase::Closing)
         {
             self.push_frame(Opcode::Pong, pong.as_slice(), out);
         }

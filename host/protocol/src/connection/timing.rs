@@ -18,7 +18,7 @@ impl Connection {
                 (Some(ping), Some(message)) => Some(ping.min(message)),
                 (ping, message) => ping.or(message),
             },
-            Phase::Closing => Some(self.close_by),
+            Phase::Concluding | Phase::Closing => Some(self.close_by),
             Phase::Finished | Phase::Aborted => None,
         }
     }
@@ -33,7 +33,8 @@ impl Connection {
                 self.phase = Phase::Aborted;
                 return;
             }
-            Phase::Closing | Phase::Finished | Phase::Aborted => return,
+            Phase::Concluding if now >= self.close_by => return self.conclude(now, out),
+            Phase::Concluding | Phase::Closing | Phase::Finished | Phase::Aborted => return,
         }
         if self
             .message_deadline()
