@@ -24,10 +24,9 @@ pub(crate) struct Served {
     log: PathBuf,
 }
 
-/// Builds the host and says where its binary lies. All packages are named, so
-/// that dependencies get the same features, and are built once, everywhere.
+/// Builds the host and says where its binary lies.
 pub(crate) fn build_host(root: &Path) -> anyhow::Result<PathBuf> {
-    process::run(process::cargo(root).args(["build", "--workspace", "--bin", "wharf"]))?;
+    process::run(process::cargo(root).args(["build", "--package", "wharf", "--bin", "wharf"]))?;
     Ok(target(root).join("debug").join("wharf"))
 }
 
