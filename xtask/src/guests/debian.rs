@@ -56,20 +56,23 @@ pub(super) fn environment(root: &Path) -> Vec<(OsString, OsString)> {
         return Vec::new();
     }
     let libraries = files(&root.join("usr/lib")).unwrap_or_default();
-    let mut folders: Vec<PathBuf> = libraries
+    let libraries = libraries
         .into_iter()
-        .filter(|folder| folder.to_string_lossy().ends_with("-linux-gnu"))
-        .collect();
-    folders.extend(std::env::var_os("LD_LIBRARY_PATH").map(PathBuf::from));
-    let mut path = vec![root.join("usr/bin")];
-    path.extend(std::env::split_paths(
-        &std::env::var_os("PATH").unwrap_or_default(),
-    ));
-    let joined = |paths: &[PathBuf]| std::env::join_paths(paths).unwrap_or_default();
+        .filter(|f| f.to_string_lossy().ends_with("-linux-gnu"));
     vec![
-        ("LD_LIBRARY_PATH".into(), joined(&folders)),
-        ("PATH".into(), joined(&path)),
+        prepended("LD_LIBRARY_PATH", libraries.collect()),
+        prepended("PATH", vec![root.join("usr/bin")]),
     ]
+}
+
+/// A variable that lists folders, with these before those that it has.
+fn prepended(variable: &str, mut folders: Vec<PathBuf>) -> (OsString, OsString) {
+    let inherited = std::env::var_os(variable).unwrap_or_default();
+    folders.extend(std::env::split_paths(&inherited));
+    (
+        variable.into(),
+        std::env::join_paths(folders).unwrap_or(inherited),
+    )
 }
 
 fn is_installed(package: &str) -> bool {

@@ -1,5 +1,7 @@
 //! JavaScript guests: QuickJS with the script inside, by the npm package that
-//! the guest's own `package-lock.json` pins.
+//! the guest's own `package.json` names. There is no lock file: the package
+//! pins all that it needs to its own version, and lists platforms that its
+//! registry does not have, which `npm ci` refuses.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,21 +38,24 @@ impl QuickJs {
     /// Installs what the guest's manifest asks for, outside of its folder.
     fn install(&self, guest: &Guest, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
-        let mut changed = !folder.join("node_modules").is_dir();
-        for file in ["package.json", "package-lock.json"] {
-            let path = guest.folder.join(file);
-            let wanted = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            let there = fs::read(folder.join(file)).unwrap_or_default();
-            if wanted != there {
-                fs::write(folder.join(file), wanted)?;
-                changed = true;
-            }
+        let manifest = guest.folder.join("package.json");
+        let wanted =
+            fs::read(&manifest).with_context(|| format!("reading {}", manifest.display()))?;
+        let kept = folder.join("package.json");
+        let installed = folder.join("node_modules/.bin/componentize-qjs").is_file();
+        if installed && fs::read(&kept).is_ok_and(|kept| kept == wanted) {
+            return Ok(());
         }
-        if changed {
-            let mut install = Command::new(&self.npm);
-            install.args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"]);
-            command::run(install.current_dir(folder))?;
-        }
+        fs::write(&kept, wanted)?;
+        let mut install = Command::new(&self.npm);
+        install.args([
+            "install",
+            "--no-package-lock",
+            "--no-audit",
+            "--no-fund",
+            "--ignore-scripts",
+        ]);
+        command::run(install.current_dir(folder))?;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Every version that a guest's build depends on and that no manifest pins.
-//! Rust crates are pinned by each guest's Cargo.lock, npm packages by
-//! `package-lock.json`; Debian's archive keeps one version of a package, and
+//! Rust crates are pinned by each guest's Cargo.lock, npm packages by exact
+//! versions in each guest's `package.json`; Debian's archive keeps one version of a package, and
 //! its name says which.
 
 /// The Rust target of guests: it imports nothing that a guest does not use.
