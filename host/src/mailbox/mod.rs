@@ -10,7 +10,7 @@ mod lane;
 mod members;
 mod outbox;
 
-pub(crate) use self::facts::{Facts};
+pub(crate) use self::facts::{AUTO_RESPONSE_BYTES_MAX, Facts, TAGS_MAX};
 pub(crate) use self::inbox::{Batch, Connecting, Inbox, InboxClosed, Work};
 pub(crate) use self::lane::Lane;
 pub(crate) use self::members::Members;

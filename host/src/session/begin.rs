@@ -87,9 +87,8 @@ fn start(seat: Seat, socket: Socket, read_ahead: Bytes, deflate: Option<deflate:
     }
     let session = Session {
         outbox,
-        usage,
+        usage: Some(usage),
         read_ahead,
-        reported: false,
         paused: false,
         linger_until: None,
     };

@@ -21,12 +21,10 @@ use crate::mailbox::{Outbox, SlowReader, Stop, Work};
 /// One session, as its task owns it.
 pub(crate) struct Session {
     outbox: Outbox,
-    /// Keeps the instance until the session has ended.
-    usage: Use,
+    /// Keeps the instance until the session's ending has been put into its inbox.
+    usage: Option<Use>,
     /// What came right behind the handshake, until it is used up.
     read_ahead: Bytes,
-    /// The ending has been put into the inbox.
-    reported: bool,
     /// The keepalive is told while nothing is read.
     paused: bool,
     /// Set once our half of the stream is ended: until when to wait for the peer's.
@@ -128,8 +126,9 @@ impl Session {
         }
         let progress = wire.queued_bytes() < before;
         let slow = outbox.follow_reader(&wire, progress, now);
+        let may_send = wire.connection().may_send();
         drop(wire);
-        if slow == SlowReader::Cut {
+        if slow == SlowReader::Cut && may_send {
             self.close_for(Cause::SlowConsumer);
         }
         written.map(|_| ())
@@ -137,11 +136,8 @@ impl Session {
 
     /// Puts the ending into the inbox, once.
     fn report(&mut self) {
-        if self.reported {
-            return;
-        }
         let Some(ending) = self.ending() else { return };
-        self.reported = true;
+        let Some(usage) = self.usage.take() else { return };
         tracing::debug!(
             session = self.outbox.name(),
             code = ending.code,
@@ -150,7 +146,7 @@ impl Session {
             "session ended: {}", ending.reason
         );
         // An instance that is gone has no `on-close` to run.
-        let _ = self.usage.hosted().inbox().push(Work::Close(self.outbox.clone(), ending));
+        let _ = usage.hosted().inbox().push(Work::Close(self.outbox.clone(), ending));
     }
 
     fn ending(&self) -> Option<Ending> {
@@ -195,7 +191,7 @@ impl Session {
     fn deadline(&self) -> Option<Instant> {
         let wire = self.outbox.wire();
         let protocol = wire.connection().deadline();
-        let slow = self.outbox.slow_until();
+        let slow = self.outbox.slow_until().filter(|_| wire.connection().may_send());
         [protocol, slow].into_iter().flatten().min()
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use wharf_protocol::{Cause, Event, Input, Instant, MessageKind, Phase};
+use wharf_protocol::{Event, Input, Instant, MessageKind, Phase};
 
 use super::Session;
 use crate::dispatch::Inbox;
@@ -20,7 +20,7 @@ impl Session {
             Phase::Open => {
                 outbox.stopping().is_none()
                     && !outbox.is_above_high_water(&wire)
-                    && self.usage.hosted().inbox().has_room(outbox)
+                    && self.inbox().is_some_and(|inbox| inbox.has_room(outbox))
             }
             // Only the peer's close frame is of interest.
             Phase::Closing => true,
@@ -69,13 +69,12 @@ impl Session {
     }
 
     /// Feeds the protocol, and hands what it finds to the instance.
-    fn receive(&mut self, bytes: &mut [u8], now: Instant) {
+    fn receive(&self, bytes: &mut [u8], now: Instant) {
         let outbox = &self.outbox;
-        let inbox = self.usage.hosted().inbox();
+        let Some(inbox) = self.inbox() else { return };
         let mut wire = outbox.wire();
         let (connection, out) = wire.protocol(&outbox.lane().buffers);
         let mut input = Input::new(bytes);
-        let mut gone = false;
         while let Some(Event::Message { kind, payload }) = connection.receive(&mut input, now, out)
         {
             match deliver(outbox, inbox, kind, payload) {
@@ -84,17 +83,14 @@ impl Session {
                     // Refused only when the session is closing, and then nobody waits for it.
                     let _ = connection.send(MessageKind::Text, text.as_bytes(), out);
                 }
-                Delivered::Nowhere => {
-                    gone = true;
-                    break;
-                }
+                // Whoever ended the instance has asked this session to stop.
+                Delivered::Nowhere => return,
             }
         }
-        drop(wire);
-        if gone {
-            let cause = Cause::HandlerFailed { incident: crate::id::IncidentId::random().to_string() };
-            self.close_for(cause);
-        }
+    }
+
+    fn inbox(&self) -> Option<&Inbox> {
+        self.usage.as_ref().map(|usage| usage.hosted().inbox())
     }
 }
 
