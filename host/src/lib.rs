@@ -41,3 +41,6 @@ mod ingress;
 mod config;
 
 mod server;
+
+pub use capability::Capability;
+pub use guest::{EngineConfig, GuestLimits, Import, ProgramError, Report, World, inspect};

@@ -1,0 +1,196 @@
+//! The types of the package `wharf:websocket` (see `wit/`) in Rust.
+//!
+//! Written by hand rather than generated, so that what goes in is borrowed (`&str`, `&[u8]`) and
+//! what comes out is a view of the guest's memory (`WasmStr`, `WasmList`): a message is copied
+//! once each way. A view is read inside of the call that it came with and never kept.
+
+use std::borrow::Cow;
+
+use wasmtime::StoreContext;
+use wasmtime::component::{ComponentType, Lift, Lower, WasmList, WasmStr};
+use wharf_protocol::MessageKind;
+
+use crate::mailbox::SendError;
+use crate::request::Request;
+
+/// A message on its way into a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lower)]
+#[component(variant)]
+pub(crate) enum IncomingMessage<'a> {
+    #[component(name = "text")]
+    Text(&'a str),
+    #[component(name = "binary")]
+    Binary(&'a [u8]),
+}
+
+/// A message with the session that it comes from.
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct Delivery<'a> {
+    pub(crate) session: u64,
+    pub(crate) message: IncomingMessage<'a>,
+}
+
+/// A message as it lies in the memory of the guest that sends it.
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub(crate) enum OutgoingMessage {
+    #[component(name = "text")]
+    Text(WasmStr),
+    #[component(name = "binary")]
+    Binary(WasmList<u8>),
+}
+
+impl OutgoingMessage {
+    /// The payload in place; only text in another encoding than UTF-8 is converted.
+    pub(crate) fn view<'a, T: 'static>(
+        &self,
+        store: impl Into<StoreContext<'a, T>>,
+    ) -> wasmtime::Result<(MessageKind, Cow<'a, [u8]>)> {
+        match self {
+            Self::Text(text) => {
+                let text = match text.to_str(store)? {
+                    Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                    Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+                };
+                Ok((MessageKind::Text, text))
+            }
+            Self::Binary(bytes) => {
+                Ok((MessageKind::Binary, Cow::Borrowed(bytes.as_le_slice(store))))
+            }
+        }
+    }
+}
+
+/// Why a session did not take what it was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lower)]
+#[component(variant)]
+pub(crate) enum SessionError {
+    #[component(name = "closed")]
+    Closed,
+    #[component(name = "full")]
+    Full,
+    #[component(name = "too-large")]
+    TooLarge(u64),
+}
+
+impl From<SendError> for SessionError {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Closed => Self::Closed,
+            SendError::Full => Self::Full,
+            SendError::TooLarge(limit) => Self::TooLarge(limit),
+        }
+    }
+}
+
+/// What a close frame shall carry.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct CloseReason {
+    pub(crate) code: u16,
+    pub(crate) reason: WasmStr,
+}
+
+/// Who ended a session first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lower)]
+#[component(enum)]
+#[repr(u8)]
+pub(crate) enum Initiator {
+    #[component(name = "peer")]
+    Peer,
+    #[component(name = "handler")]
+    Handler,
+    #[component(name = "host")]
+    Host,
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct Ending<'a> {
+    pub(crate) code: u16,
+    pub(crate) reason: &'a str,
+    pub(crate) clean: bool,
+    pub(crate) initiator: Initiator,
+}
+
+impl<'a> From<&'a wharf_protocol::Ending> for Ending<'a> {
+    fn from(ending: &'a wharf_protocol::Ending) -> Self {
+        Self {
+            code: ending.code,
+            reason: &ending.reason,
+            clean: ending.clean,
+            initiator: match ending.initiator {
+                wharf_protocol::Initiator::Peer => Initiator::Peer,
+                wharf_protocol::Initiator::Handler => Initiator::Handler,
+                wharf_protocol::Initiator::Host => Initiator::Host,
+            },
+        }
+    }
+}
+
+/// The HTTP request that asked for a session: borrowed as an argument, owned as a result.
+#[derive(Clone, Debug, ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct UpgradeRequest<S, B> {
+    pub(crate) scheme: S,
+    pub(crate) authority: S,
+    pub(crate) path: S,
+    pub(crate) query: Option<S>,
+    pub(crate) params: Vec<(S, S)>,
+    pub(crate) headers: Vec<(S, B)>,
+    #[component(name = "remote-address")]
+    pub(crate) remote_address: S,
+    pub(crate) subprotocols: Vec<S>,
+}
+
+impl<'a, S: From<&'a str>, B: From<&'a [u8]>> From<&'a Request> for UpgradeRequest<S, B> {
+    fn from(request: &'a Request) -> Self {
+        let text = |value: &'a String| S::from(value.as_str());
+        Self {
+            scheme: S::from(request.scheme),
+            authority: text(&request.authority),
+            path: text(&request.path),
+            query: request.query.as_ref().map(text),
+            params: request
+                .params
+                .iter()
+                .map(|(name, value)| (text(name), text(value)))
+                .collect(),
+            headers: request
+                .headers
+                .iter()
+                .map(|(name, value)| (text(name), B::from(value.as_slice())))
+                .collect(),
+            remote_address: text(&request.remote_address),
+            subprotocols: request.subprotocols.iter().map(text).collect(),
+        }
+    }
+}
+
+/// A handler takes the session.
+#[derive(Clone, Debug, Default, PartialEq, Eq, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct Acceptance {
+    /// One that the client offered; the caller checks that.
+    pub(crate) subprotocol: Option<String>,
+    /// Goes out with the 101.
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    /// The session's first tags.
+    pub(crate) tags: Vec<String>,
+    /// The session's first attachment.
+    pub(crate) attachment: Vec<u8>,
+}
+
+/// A handler refuses the session.
+#[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift)]
+#[component(record)]
+pub(crate) struct Rejection {
+    /// As the handler gave it; the caller checks that it is an error's.
+    pub(crate) status: u16,
+    /// Goes out with the answer.
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    /// The answer's body.
+    pub(crate) body: Vec<u8>,
+}

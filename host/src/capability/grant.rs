@@ -1,0 +1,236 @@
+//! Which imports a component may have: pure rules over names.
+//!
+//! Decides before anything is linked and says for each refused import what would be right. Knows
+//! nothing of wasmtime: types of functions are checked where programs are linked.
+
+/// The package that this host implements.
+pub(crate) const PACKAGE: &str = "wharf:websocket";
+/// The version of it.
+pub(crate) const VERSION: &str = "0.1.0";
+
+/// The interfaces of WASI 0.2 that are linked, without their packages' common version.
+const WASI: &[&str] = &[
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+];
+
+/// What a granted import needs from the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// Types only: nothing is linked.
+    Types,
+    /// The sessions of the instance.
+    Sessions,
+    /// WASI 0.2 with nothing behind it.
+    Wasi,
+}
+
+/// Grants an import, or says why not and what would be right.
+pub(crate) fn judge(import: &str) -> Result<Capability, String> {
+    let name = Name::parse(import);
+    match name.path {
+        "wharf:websocket/types" => own_version(&name).map(|()| Capability::Types),
+        "wharf:websocket/sessions" => own_version(&name).map(|()| Capability::Sessions),
+        "wharf:websocket/handler" | "wharf:websocket/handshake" => {
+            Err("a handler exports this interface and cannot import it".to_owned())
+        }
+        path if WASI.contains(&path) => wasi_version(&name).map(|()| Capability::Wasi),
+        path => Err(unknown(path)),
+    }
+}
+
+/// `namespace:package/interface@version`, or any other name.
+#[derive(Debug, PartialEq, Eq)]
+struct Name<'a> {
+    path: &'a str,
+    version: Option<&'a str>,
+}
+
+impl<'a> Name<'a> {
+    fn parse(text: &'a str) -> Self {
+        match text.split_once('@') {
+            Some((path, version)) => Self {
+                path,
+                version: Some(version),
+            },
+            None => Self {
+                path: text,
+                version: None,
+            },
+        }
+    }
+
+    /// Whether the version is `major.minor.` and a number: no pre-release.
+    fn is_of(&self, series: &str) -> bool {
+        let patch = self
+            .version
+            .and_then(|version| version.strip_prefix(series));
+        patch
+            .and_then(|patch| patch.strip_prefix('.'))
+            .is_some_and(|patch| {
+                !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit())
+            })
+    }
+}
+
+fn own_version(name: &Name<'_>) -> Result<(), String> {
+    // Below 1.0 a new minor version breaks, a new patch does not.
+    let series = VERSION
+        .rsplit_once('.')
+        .map_or(VERSION, |(series, _)| series);
+    if name.is_of(series) {
+        return Ok(());
+    }
+    let found = name.version.unwrap_or("none");
+    Err(format!(
+        "this host has version {VERSION} of {PACKAGE}, not {found}: build the component against \
+         its WIT files of version {VERSION}"
+    ))
+}
+
+fn wasi_version(name: &Name<'_>) -> Result<(), String> {
+    if name.is_of("0.2") {
+        return Ok(());
+    }
+    let found = name.version.unwrap_or("none");
+    Err(format!(
+        "this host has WASI 0.2, not {found}: build the component for wasip2"
+    ))
+}
+
+fn unknown(path: &str) -> String {
+    if path.starts_with("wasi:sockets/") || path.starts_with("wasi:http/") {
+        return "handlers get no network: they talk through their sessions only".to_owned();
+    }
+    if path.starts_with("wasi:") {
+        return match nearest(path) {
+            Some(known) => {
+                format!("no such interface in this host's WASI 0.2; the nearest is {known}")
+            }
+            None => {
+                "this host has io, cli, clocks, random and filesystem of WASI 0.2 only".to_owned()
+            }
+        };
+    }
+    if !path.contains(':') {
+        return "a handler imports interfaces only, no functions or modules of the world itself"
+            .to_owned();
+    }
+    let offer = format!("this host offers {PACKAGE}/types, {PACKAGE}/sessions and WASI 0.2");
+    match nearest(path) {
+        Some(known) => format!("{offer}; the nearest is {known}"),
+        None => offer,
+    }
+}
+
+/// The known interface that differs in the fewest letters, if that is a third of them at most.
+fn nearest(path: &str) -> Option<&'static str> {
+    let own = ["wharf:websocket/types", "wharf:websocket/sessions"];
+    own.into_iter()
+        .chain(WASI.iter().copied())
+        .map(|known| (distance(path, known), known))
+        .min()
+        .filter(|(distance, known)| distance * 3 <= known.len())
+        .map(|(_, known)| known)
+}
+
+/// Letters to insert, remove or replace to get from one name to the other. A name that comes from
+/// outside is cut first, so that the work is bounded.
+fn distance(from: &str, to: &str) -> usize {
+    const BYTES_MAX: usize = 64;
+    let from = &from.as_bytes()[..from.len().min(BYTES_MAX)];
+    let mut row: Vec<usize> = (0..=to.len()).collect();
+    for (above, letter) in from.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = above + 1;
+        for (column, other) in to.bytes().enumerate() {
+            let replaced = diagonal + usize::from(*letter != other);
+            diagonal = row[column + 1];
+            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[to.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_granted() {
+        assert_eq!(judge("wharf:websocket/types@0.1.0"), Ok(Capability::Types));
+        assert_eq!(
+            judge("wharf:websocket/sessions@0.1.0"),
+            Ok(Capability::Sessions)
+        );
+        assert_eq!(
+            judge("wharf:websocket/sessions@0.1.7"),
+            Ok(Capability::Sessions)
+        );
+        for patch in ["0.2.0", "0.2.6", "0.2.12"] {
+            assert_eq!(
+                judge(&format!("wasi:io/streams@{patch}")),
+                Ok(Capability::Wasi)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_refused_says_what_would_be_right() {
+        let check = |import: &str, expect: &str| {
+            let reason = judge(import).expect_err(import);
+            assert!(reason.contains(expect), "{import}: {reason}");
+        };
+        check(
+            "wharf:websocket/sessions@0.2.0",
+            "version 0.1.0 of wharf:websocket, not 0.2.0",
+        );
+        check("wharf:websocket/sessions@1.1.0", "not 1.1.0");
+        check("wharf:websocket/sessions", "not none");
+        check(
+            "wharf:websocket/sesions@0.1.0",
+            "the nearest is wharf:websocket/sessions",
+        );
+        check("wharf:websocket/handler@0.1.0", "exports this interface");
+        check("wasi:io/streams@0.3.0", "WASI 0.2, not 0.3.0");
+        check(
+            "wasi:io/streams@0.2.0-rc-2023-11-10",
+            "not 0.2.0-rc-2023-11-10",
+        );
+        check("wasi:io/stream@0.2.0", "the nearest is wasi:io/streams");
+        check("wasi:sockets/tcp@0.2.0", "no network");
+        check("wasi:http/outgoing-handler@0.2.0", "no network");
+        check("wasi:keyvalue/store@0.2.0", "WASI 0.2");
+        check("acme:secrets/vault@1.0.0", "this host offers");
+        check("print", "interfaces only");
+        check("", "interfaces only");
+        check(&format!("wasi:{}", "é".repeat(100_000)), "WASI 0.2");
+    }
+
+    #[test]
+    fn letters_are_counted() {
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("abc", "abc"), 0);
+        assert_eq!(distance("abd", "abc"), 1);
+        assert_eq!(distance("bc", "abc"), 1);
+        assert_eq!(distance("abcd", "abc"), 1);
+    }
+}

@@ -1,0 +1,160 @@
+//! The deadlines of one call into a guest, held outside of its Store.
+//!
+//! CPU time is counted at epochs, which come every millisecond while a guest runs: a call that is
+//! over within two of them is never interrupted; a longer one lets its worker serve others at
+//! each. Wall time is a timer that is armed only if the call is not over when it first waits.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use wasmtime::UpdateDeadline;
+
+use super::ticker::{ShardIndex, Ticker};
+
+/// Counts the CPU time of the call that runs in one Store. Used by one thread; atomic only because
+/// a Store's data has to be `Send`.
+#[derive(Debug)]
+pub(super) struct CpuMeter {
+    budget: Duration,
+    origin: Instant,
+    /// Microseconds used in slices that are over.
+    used: AtomicU64,
+    /// When the running slice began, in microseconds since the origin and plus one; zero until an
+    /// epoch ends in a call, because reading the clock would cost every call.
+    slice: AtomicU64,
+}
+
+impl CpuMeter {
+    pub(super) fn new(budget: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            budget,
+            origin: Instant::now(),
+            used: AtomicU64::new(0),
+            slice: AtomicU64::new(0),
+        })
+    }
+
+    /// A new call begins.
+    pub(super) fn reset(&self) {
+        self.used.store(0, Ordering::Relaxed);
+        self.slice.store(0, Ordering::Relaxed);
+    }
+
+    /// An epoch has ended while the guest ran.
+    pub(super) fn tick(&self) -> wasmtime::Result<UpdateDeadline> {
+        if self.slice.load(Ordering::Relaxed) == 0 {
+            self.begin_slice();
+            return Ok(UpdateDeadline::Continue(1));
+        }
+        self.end_slice();
+        if self.used() >= self.budget {
+            return Err(Overrun::Cpu.into());
+        }
+        // tokio's own yield lets the worker look at its sockets before the guest goes on.
+        Ok(UpdateDeadline::YieldCustom(
+            1,
+            Box::pin(tokio::task::yield_now()),
+        ))
+    }
+
+    fn used(&self) -> Duration {
+        Duration::from_micros(self.used.load(Ordering::Relaxed))
+    }
+
+    fn now(&self) -> u64 {
+        self.origin.elapsed().as_micros() as u64 + 1
+    }
+
+    fn begin_slice(&self) {
+        self.slice.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn end_slice(&self) {
+        let began = self.slice.swap(0, Ordering::Relaxed);
+        if began != 0 {
+            let slice = self.now().saturating_sub(began);
+            self.used.fetch_add(slice, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Which deadline a call has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overrun {
+    Cpu,
+    Wall,
+}
+
+impl fmt::Display for Overrun {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Cpu => "the call used up its CPU time",
+            Self::Wall => "the call used up its wall time",
+        })
+    }
+}
+
+impl std::error::Error for Overrun {}
+
+/// The deadlines of a call.
+pub(super) struct Deadlines<'a> {
+    pub(super) ticker: &'a Ticker,
+    pub(super) shard: ShardIndex,
+    pub(super) meter: &'a CpuMeter,
+    pub(super) wall: Duration,
+}
+
+impl Deadlines<'_> {
+    /// Runs a call to its end or to its first deadline. What is left of it then is dropped, which
+    /// unwinds the guest.
+    pub(super) async fn run<T>(
+        &self,
+        call: impl Future<Output = wasmtime::Result<T>>,
+    ) -> wasmtime::Result<T> {
+        self.meter.reset();
+        let mut call = pin!(call);
+        let first = poll_fn(|context| {
+            let _running = self.ticker.enter(self.shard);
+            Poll::Ready(call.as_mut().poll(context))
+        });
+        match first.await {
+            Poll::Ready(result) => result,
+            Poll::Pending => self.go_on(call).await,
+        }
+    }
+
+    async fn go_on<T>(
+        &self,
+        mut call: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
+    ) -> wasmtime::Result<T> {
+        self.meter.end_slice();
+        let mut timer = pin!(tokio::time::sleep(self.wall));
+        poll_fn(|context| {
+            if let Poll::Ready(result) = self.poll_slice(call.as_mut(), context) {
+                return Poll::Ready(result);
+            }
+            timer
+                .as_mut()
+                .poll(context)
+                .map(|()| Err(Overrun::Wall.into()))
+        })
+        .await
+    }
+
+    fn poll_slice<T>(
+        &self,
+        call: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
+        context: &mut Context<'_>,
+    ) -> Poll<wasmtime::Result<T>> {
+        let _running = self.ticker.enter(self.shard);
+        self.meter.begin_slice();
+        let polled = call.poll(context);
+        self.meter.end_slice();
+        polled
+    }
+}

@@ -1,0 +1,344 @@
+//! What a component is, and whether it may run: from bytes to a compiled component with its
+//! exports found and each of its imports judged. Runs none of its code.
+
+use std::fmt;
+
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Lift, Lower};
+
+use super::engine::Engine;
+use super::limits::GuestLimits;
+use crate::capability::bindings::{Acceptance, Delivery, Ending, Rejection, UpgradeRequest};
+use crate::capability::sessions::FUNCTIONS;
+use crate::capability::{Capability, PACKAGE, VERSION, judge};
+
+/// wasm counts memory in pages.
+const PAGE_BYTES: u64 = 64 << 10;
+
+/// Parameters and results of what a handler exports.
+pub(super) type OnOpen = (u64,);
+pub(super) type OnMessages = (&'static [Delivery<'static>],);
+pub(super) type OnClose = (u64, Ending<'static>);
+pub(super) type OnConnect = (UpgradeRequest<&'static str, &'static [u8]>,);
+pub(super) type Connected = (Result<Acceptance, Rejection>,);
+
+/// Which world of the contract a component implements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// `websocket-handler`: it exports `handler`.
+    Handler,
+    /// `websocket-service`: it exports `handshake` too and decides before the handshake is
+    /// answered.
+    Service,
+}
+
+impl fmt::Display for World {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Handler => "websocket-handler",
+            Self::Service => "websocket-service",
+        })
+    }
+}
+
+/// One import of a component.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Import {
+    /// As the component names it.
+    pub name: String,
+    /// What it is granted, or why it is not.
+    pub verdict: Result<Capability, String>,
+}
+
+/// Why a component cannot run. Each says what would be right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProgramError {
+    /// The file is larger than its limit.
+    TooLarge {
+        /// Bytes that it has.
+        bytes: usize,
+        /// Bytes that it may have.
+        bytes_max: usize,
+    },
+    /// The file is no WebAssembly at all.
+    NotWebAssembly,
+    /// The file is WebAssembly in its text form.
+    Text,
+    /// The file is a core module.
+    CoreModule,
+    /// Validation or compilation failed, with wasmtime's own words.
+    Invalid(String),
+    /// It imports what it may not have.
+    ImportsRefused(Vec<Import>),
+    /// It does not export the handler.
+    NoHandler {
+        /// What it exports instead.
+        exports: Vec<String>,
+    },
+    /// A function is missing or has another type than the contract says.
+    WrongType {
+        /// The interface and the function.
+        function: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Its memory or a table is larger from the start than its limit.
+    OverLimit {
+        /// The limit's name.
+        limit: &'static str,
+        /// What it needs.
+        needs: u64,
+        /// What it may have.
+        max: u64,
+    },
+}
+
+impl fmt::Display for ProgramError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge { bytes, bytes_max } => {
+                write!(
+                    formatter,
+                    "the component has {bytes} bytes; at most {bytes_max} are allowed"
+                )
+            }
+            Self::NotWebAssembly => formatter.write_str("the file is no WebAssembly"),
+            Self::Text => formatter.write_str(
+                "the file is WebAssembly text; turn it into a binary with `wasm-tools parse`",
+            ),
+            Self::CoreModule => formatter.write_str(
+                "the file is a core WebAssembly module, not a component; build it for the target \
+                 wasm32-wasip2, or turn it into one with `wasm-tools component new`",
+            ),
+            Self::Invalid(reason) => write!(formatter, "the component is not valid: {reason}"),
+            Self::ImportsRefused(imports) => {
+                formatter.write_str("the component imports what it may not have:")?;
+                for import in imports {
+                    let reason = import.verdict.as_ref().err().map_or("", String::as_str);
+                    write!(formatter, "\n  {}: {reason}", import.name)?;
+                }
+                Ok(())
+            }
+            Self::NoHandler { exports } => {
+                write!(
+                    formatter,
+                    "the component does not export {PACKAGE}/handler@{VERSION}; "
+                )?;
+                match exports.as_slice() {
+                    [] => formatter.write_str("it exports nothing"),
+                    exports => write!(formatter, "it exports {}", exports.join(", ")),
+                }
+            }
+            Self::WrongType { function, reason } => {
+                write!(
+                    formatter,
+                    "{function} is not as version {VERSION} of {PACKAGE} says: {reason}"
+                )
+            }
+            Self::OverLimit { limit, needs, max } => {
+                write!(
+                    formatter,
+                    "the component starts with {needs}; its {limit} is {max}"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for ProgramError {}
+
+/// Where the contract's functions are among a component's exports.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exports {
+    pub(super) on_open: ComponentExportIndex,
+    pub(super) on_messages: ComponentExportIndex,
+    pub(super) on_close: ComponentExportIndex,
+    pub(super) on_connect: Option<ComponentExportIndex>,
+}
+
+impl Exports {
+    pub(super) fn world(&self) -> World {
+        if self.on_connect.is_some() {
+            World::Service
+        } else {
+            World::Handler
+        }
+    }
+}
+
+/// A compiled component and what was found in it.
+pub(super) struct Examined {
+    pub(super) component: Component,
+    pub(super) imports: Vec<Import>,
+    pub(super) export_names: Vec<String>,
+    /// The contract's functions, or what is wrong with them.
+    pub(super) exports: Result<Exports, ProgramError>,
+    /// Whether it fits into its limits from the start.
+    pub(super) fits: Result<(), ProgramError>,
+}
+
+impl Examined {
+    /// The first thing for which it cannot run.
+    pub(super) fn check(&self) -> Result<Exports, ProgramError> {
+        let refused: Vec<Import> = self
+            .imports
+            .iter()
+            .filter(|import| import.verdict.is_err())
+            .cloned()
+            .collect();
+        let exports = self.exports.clone()?;
+        if !refused.is_empty() {
+            return Err(ProgramError::ImportsRefused(refused));
+        }
+        self.fits.clone().map(|()| exports)
+    }
+
+    pub(super) fn needs(&self, capability: Capability) -> bool {
+        self.imports
+            .iter()
+            .any(|import| import.verdict == Ok(capability))
+    }
+}
+
+/// Checks the file's kind and size, validates and compiles it, and looks at what it wants and has.
+pub(super) fn examine(
+    engine: &Engine,
+    bytes: &[u8],
+    limits: &GuestLimits,
+) -> Result<Examined, ProgramError> {
+    if bytes.len() > limits.component_bytes_max {
+        let bytes_max = limits.component_bytes_max;
+        return Err(ProgramError::TooLarge {
+            bytes: bytes.len(),
+            bytes_max,
+        });
+    }
+    check_kind(bytes)?;
+    let component = Component::from_binary(engine.wasm(), bytes)
+        .map_err(|error| ProgramError::Invalid(format!("{error:#}")))?;
+    let ty = component.component_type();
+    let wasm = engine.wasm();
+    let imports = ty
+        .imports(wasm)
+        .map(|(name, import)| Import {
+            name: name.to_owned(),
+            verdict: judge(name).and_then(|granted| check_functions(engine, granted, &import.ty)),
+        })
+        .collect();
+    let export_names: Vec<String> = ty.exports(wasm).map(|(name, _)| name.to_owned()).collect();
+    Ok(Examined {
+        exports: find_exports(&component, &export_names),
+        fits: check_fits(&component, limits),
+        imports,
+        export_names,
+        component,
+    })
+}
+
+/// Tells a component (layer 1 in the preamble of the component model's binary format) from what
+/// people mistake for one.
+fn check_kind(bytes: &[u8]) -> Result<(), ProgramError> {
+    match bytes {
+        [0, b'a', b's', b'm', _, _, 1, 0, ..] => Ok(()),
+        [0, b'a', b's', b'm', _, _, 0, 0, ..] => Err(ProgramError::CoreModule),
+        _ if bytes.trim_ascii_start().starts_with(b"(") => Err(ProgramError::Text),
+        _ => Err(ProgramError::NotWebAssembly),
+    }
+}
+
+/// A later patch version may have functions that this host has not.
+fn check_functions(
+    engine: &Engine,
+    granted: Capability,
+    import: &ComponentItem,
+) -> Result<Capability, String> {
+    let ComponentItem::ComponentInstance(instance) = import else {
+        return Err("it is an interface here, and something else in the component".to_owned());
+    };
+    if granted != Capability::Sessions {
+        return Ok(granted);
+    }
+    let unknown = instance.exports(engine.wasm()).find(|(name, item)| {
+        matches!(item.ty, ComponentItem::ComponentFunc(_)) && !FUNCTIONS.contains(name)
+    });
+    match unknown {
+        Some((name, _)) => Err(format!(
+            "version {VERSION} of this host has no function {name}"
+        )),
+        None => Ok(granted),
+    }
+}
+
+fn find_exports(component: &Component, names: &[String]) -> Result<Exports, ProgramError> {
+    let interface =
+        |name: &str| component.get_export_index(None, format!("{PACKAGE}/{name}@{VERSION}"));
+    let handler = interface("handler").ok_or_else(|| ProgramError::NoHandler {
+        exports: names.to_vec(),
+    })?;
+    let on_connect = match interface("handshake") {
+        Some(handshake) => Some(function::<OnConnect, Connected>(
+            component,
+            &handshake,
+            "handshake",
+            "on-connect",
+        )?),
+        None => None,
+    };
+    Ok(Exports {
+        on_open: function::<OnOpen, ()>(component, &handler, "handler", "on-open")?,
+        on_messages: function::<OnMessages, ()>(component, &handler, "handler", "on-messages")?,
+        on_close: function::<OnClose, ()>(component, &handler, "handler", "on-close")?,
+        on_connect,
+    })
+}
+
+fn function<Params, Return>(
+    component: &Component,
+    interface: &ComponentExportIndex,
+    interface_name: &str,
+    name: &str,
+) -> Result<ComponentExportIndex, ProgramError>
+where
+    Params: ComponentNamedList + Lower,
+    Return: ComponentNamedList + Lift,
+{
+    let wrong = |reason: String| ProgramError::WrongType {
+        function: format!("{interface_name}/{name}"),
+        reason,
+    };
+    let Some((ComponentItem::ComponentFunc(ty), index)) =
+        component.get_export(Some(interface), name)
+    else {
+        return Err(wrong("there is no such function".to_owned()));
+    };
+    if ty.async_() {
+        return Err(wrong("it is an async function".to_owned()));
+    }
+    ty.typecheck::<Params, Return>(&component.component_type().instance_type())
+        .map_err(|error| wrong(format!("{error:#}")))?;
+    Ok(index)
+}
+
+fn check_fits(component: &Component, limits: &GuestLimits) -> Result<(), ProgramError> {
+    // None: it instantiates what it imports, which is refused anyway.
+    let Some(needs) = component.resources_required() else {
+        return Ok(());
+    };
+    let check = |limit, needs: Option<u64>, max: usize| match needs {
+        Some(needs) if needs > max as u64 => Err(ProgramError::OverLimit {
+            limit,
+            needs,
+            max: max as u64,
+        }),
+        _ => Ok(()),
+    };
+    let memory_bytes = needs
+        .max_initial_memory_size
+        .map(|pages| pages.saturating_mul(PAGE_BYTES));
+    check("memory_bytes_max", memory_bytes, limits.memory_bytes_max)?;
+    check(
+        "table_elements_max",
+        needs.max_initial_table_size,
+        limits.table_elements_max,
+    )
+}

@@ -1,0 +1,209 @@
+//! A started program: the owner of one Store, which is the blast radius of whatever its guest
+//! does. Never leaves the thread that started it.
+//!
+//! One call at a time. After a fault, or when a call's future is dropped before its end, the
+//! instance must be dropped: its Store is never entered again, and trying to is a broken promise.
+
+use std::sync::Arc;
+
+use wasmtime::Store;
+use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
+use wharf_protocol::MessageKind;
+
+use super::call::{CpuMeter, Deadlines};
+use super::examine::{Connected, Exports, OnClose, OnConnect, OnMessages, OnOpen};
+use super::limits::Limiter;
+use super::program::Program;
+use super::state::State;
+use super::ticker::ShardIndex;
+use super::trap::classify;
+use crate::capability::WasiState;
+use crate::capability::bindings::{
+    Acceptance, Delivery, IncomingMessage, Rejection, UpgradeRequest,
+};
+use crate::fault::{Fault, HostFault};
+use crate::mailbox::{Batch, Members};
+use crate::request::Request;
+
+/// A live guest.
+pub(crate) struct Instance {
+    program: Arc<Program>,
+    functions: Functions,
+    store: Store<State>,
+    meter: Arc<CpuMeter>,
+    shard: ShardIndex,
+    /// False from the beginning of a call to its good end.
+    usable: bool,
+    /// The memory of the last batch's list.
+    deliveries: Vec<Delivery<'static>>,
+}
+
+/// What the host calls, looked up once.
+#[derive(Clone, Copy)]
+struct Functions {
+    on_open: TypedFunc<OnOpen, ()>,
+    on_messages: TypedFunc<OnMessages, ()>,
+    on_close: TypedFunc<OnClose, ()>,
+    on_connect: Option<TypedFunc<OnConnect, Connected>>,
+}
+
+impl Instance {
+    /// Starts a program on the current thread, for the sessions of `members`.
+    pub(crate) async fn start(program: &Arc<Program>, members: Members) -> Result<Self, Fault> {
+        let limits = &program.limits;
+        let meter = CpuMeter::new(limits.cpu_per_call);
+        let wasi = program
+            .log
+            .as_ref()
+            .map(|log| WasiState::new(log, limits.handles_max));
+        let state = State::new(members, wasi, Limiter::new(limits), Arc::clone(&meter));
+        let mut store = Store::new(program.engine.wasm(), state);
+        store.limiter(|state| &mut state.limiter);
+        store.set_hostcall_fuel(limits.hostcall_bytes_max);
+        store.set_max_component_handles(limits.handles_max);
+        store.epoch_deadline_callback(|store| store.data().meter.tick());
+        store.set_epoch_deadline(1);
+        let shard = ShardIndex::of_this_thread();
+        let deadlines = Deadlines {
+            ticker: program.engine.ticker(),
+            shard,
+            meter: &meter,
+            wall: limits.wall_per_call,
+        };
+        let started = deadlines
+            .run(program.linked.instantiate_async(&mut store))
+            .await;
+        let instance = match started {
+            Ok(instance) => instance,
+            Err(error) => return Err(classify(&error, store.data().limiter.has_refused())),
+        };
+        let functions = Functions::find(&program.exports, &instance, &mut store)
+            .map_err(|error| HostFault::Engine(format!("{error:#}")))?;
+        Ok(Self {
+            program: Arc::clone(program),
+            functions,
+            store,
+            meter,
+            shard,
+            usable: true,
+            deliveries: Vec::new(),
+        })
+    }
+
+    /// Asks the guest about a handshake; only for programs that have one.
+    pub(crate) async fn on_connect(
+        &mut self,
+        request: &Request,
+    ) -> Result<Result<Acceptance, Rejection>, Fault> {
+        let function = self.functions.on_connect;
+        let function = function.expect("asked only of programs that export the handshake");
+        let (answer,) = self
+            .call(function, (UpgradeRequest::from(request),))
+            .await?;
+        Ok(answer)
+    }
+
+    /// Tells the guest of a new session.
+    pub(crate) async fn on_open(&mut self, session: u64) -> Result<(), Fault> {
+        self.call(self.functions.on_open, (session,)).await
+    }
+
+    /// Gives the guest a batch of messages in one call.
+    pub(crate) async fn on_messages(&mut self, batch: &Batch) -> Result<(), Fault> {
+        self.deliver(batch.iter()).await
+    }
+
+    /// Gives the guest messages, in order; text has to be UTF-8.
+    pub(super) async fn deliver<'a>(
+        &mut self,
+        messages: impl Iterator<Item = (u64, MessageKind, &'a [u8])>,
+    ) -> Result<(), Fault> {
+        let mut deliveries = recycled(std::mem::take(&mut self.deliveries));
+        for (session, kind, payload) in messages {
+            let message = match kind {
+                MessageKind::Text => IncomingMessage::Text(
+                    std::str::from_utf8(payload).expect("the protocol checked that text is UTF-8"),
+                ),
+                MessageKind::Binary => IncomingMessage::Binary(payload),
+            };
+            deliveries.push(Delivery { session, message });
+        }
+        let result = self
+            .call(self.functions.on_messages, (deliveries.as_slice(),))
+            .await;
+        self.deliveries = recycled(deliveries);
+        result
+    }
+
+    /// Tells the guest how a session ended: its last call about it.
+    pub(crate) async fn on_close(
+        &mut self,
+        session: u64,
+        ending: &wharf_protocol::Ending,
+    ) -> Result<(), Fault> {
+        self.call(self.functions.on_close, (session, ending.into()))
+            .await
+    }
+
+    async fn call<Params, Return>(
+        &mut self,
+        function: TypedFunc<Params, Return>,
+        params: Params,
+    ) -> Result<Return, Fault>
+    where
+        Params: ComponentNamedList + Lower,
+        Return: ComponentNamedList + Lift + 'static,
+    {
+        assert!(
+            self.usable,
+            "an instance is dropped after a fault or a dropped call"
+        );
+        self.usable = false;
+        self.store.data_mut().limiter.forget();
+        self.store.set_epoch_deadline(1);
+        let deadlines = Deadlines {
+            ticker: self.program.engine.ticker(),
+            shard: self.shard,
+            meter: &self.meter,
+            wall: self.program.limits.wall_per_call,
+        };
+        match deadlines
+            .run(function.call_async(&mut self.store, params))
+            .await
+        {
+            Ok(result) => {
+                self.usable = true;
+                Ok(result)
+            }
+            Err(error) => Err(classify(&error, self.store.data().limiter.has_refused())),
+        }
+    }
+}
+
+impl Functions {
+    fn find(
+        exports: &Exports,
+        instance: &wasmtime::component::Instance,
+        store: &mut Store<State>,
+    ) -> wasmtime::Result<Self> {
+        let on_connect = match &exports.on_connect {
+            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
+            None => None,
+        };
+        Ok(Self {
+            on_open: instance.get_typed_func(&mut *store, exports.on_open)?,
+            on_messages: instance.get_typed_func(&mut *store, exports.on_messages)?,
+            on_close: instance.get_typed_func(&mut *store, exports.on_close)?,
+            on_connect,
+        })
+    }
+}
+
+/// The same memory for a list that borrows from elsewhere: the standard library collects in place.
+fn recycled<'b>(mut deliveries: Vec<Delivery<'_>>) -> Vec<Delivery<'b>> {
+    deliveries.clear();
+    deliveries
+        .into_iter()
+        .map(|_| unreachable!("the list is empty"))
+        .collect()
+}

@@ -1,0 +1,27 @@
+//! Running components: the engine, checked and pre-linked programs, and instances, each the owner
+//! of one Store.
+//!
+//! Deadlines on a guest are held outside of its Store. After a trap, a timeout or a call that was
+//! dropped half-way the Store is never entered again. Knows nothing of routes, tasks or sockets.
+
+mod call;
+mod engine;
+mod examine;
+mod inspect;
+mod instance;
+mod limits;
+mod program;
+mod state;
+#[cfg(test)]
+pub(crate) mod tests;
+mod ticker;
+mod trap;
+
+pub use self::engine::EngineConfig;
+pub(crate) use self::engine::{Engine, EngineError};
+pub use self::examine::{Import, ProgramError, World};
+pub use self::inspect::{Report, inspect};
+pub(crate) use self::instance::Instance;
+pub use self::limits::GuestLimits;
+pub(crate) use self::program::Program;
+pub(crate) use crate::capability::bindings::{Acceptance, Rejection};

@@ -1,0 +1,101 @@
+//! A component that was checked, compiled and linked once, ready to be started any number of
+//! times by any worker. Holds no instance.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::component::{InstancePre, Linker};
+
+use super::engine::Engine;
+use super::examine::{Examined, Exports, ProgramError, World, examine};
+use super::limits::GuestLimits;
+use super::state::State;
+use crate::capability::{Capability, GuestLog, link_wasi, sessions};
+
+/// A program; shared by all workers.
+pub(crate) struct Program {
+    pub(super) engine: Engine,
+    pub(super) limits: GuestLimits,
+    pub(super) exports: Exports,
+    pub(super) linked: InstancePre<State>,
+    /// Where its instances' output goes; only if it imports WASI.
+    pub(super) log: Option<GuestLog>,
+    name: Arc<str>,
+    compile_time: Duration,
+}
+
+impl Program {
+    /// Checks and compiles a component. Takes milliseconds to seconds of CPU: not for a worker.
+    pub(crate) fn compile(
+        engine: &Engine,
+        name: &str,
+        bytes: &[u8],
+        limits: &GuestLimits,
+    ) -> Result<Self, ProgramError> {
+        let started = Instant::now();
+        let examined = examine(engine, bytes, limits)?;
+        let exports = examined.check()?;
+        let linked = link(engine, &examined)?;
+        let name: Arc<str> = name.into();
+        let log = examined
+            .needs(Capability::Wasi)
+            .then(|| GuestLog::new(Arc::clone(&name)));
+        Ok(Self {
+            engine: engine.clone(),
+            limits: limits.clone(),
+            exports,
+            linked,
+            log,
+            name,
+            compile_time: started.elapsed(),
+        })
+    }
+
+    /// The name that its log lines carry.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it decides about handshakes itself.
+    pub(crate) fn has_handshake(&self) -> bool {
+        self.exports.world() == World::Service
+    }
+
+    /// What checking, compiling and linking took.
+    pub(crate) fn compile_time(&self) -> Duration {
+        self.compile_time
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Program")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Links what the component imports, and nothing else.
+pub(super) fn link(
+    engine: &Engine,
+    examined: &Examined,
+) -> Result<InstancePre<State>, ProgramError> {
+    let mut linker = Linker::new(engine.wasm());
+    let defined = (|| {
+        if examined.needs(Capability::Sessions) {
+            sessions::link(&mut linker)?;
+        }
+        if examined.needs(Capability::Wasi) {
+            link_wasi(&mut linker)?;
+        }
+        wasmtime::Result::Ok(())
+    })();
+    defined
+        .and_then(|()| linker.instantiate_pre(&examined.component))
+        .map_err(|error| ProgramError::WrongType {
+            function: "an import".to_owned(),
+            reason: format!("{error:#}"),
+        })
+}

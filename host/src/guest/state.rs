@@ -1,0 +1,54 @@
+//! What one Store carries: the view of the host that its guest's imports work on.
+//!
+//! Data only. A Store's data has to be `Send`, the sessions of a worker are not: they are wrapped
+//! so that touching them on another thread would panic, and an instance never leaves its thread.
+
+use std::sync::Arc;
+
+use send_wrapper::SendWrapper;
+use wasmtime_wasi::{WasiCtxView, WasiView};
+
+use super::call::CpuMeter;
+use super::limits::Limiter;
+use crate::capability::WasiState;
+use crate::capability::sessions::SessionsView;
+use crate::mailbox::Members;
+
+/// A Store's data.
+pub(super) struct State {
+    members: SendWrapper<Members>,
+    /// Boxed and only there if the program imports WASI: it is a kilobyte that most do without.
+    wasi: Option<Box<WasiState>>,
+    pub(super) limiter: Limiter,
+    pub(super) meter: Arc<CpuMeter>,
+}
+
+impl State {
+    pub(super) fn new(
+        members: Members,
+        wasi: Option<WasiState>,
+        limiter: Limiter,
+        meter: Arc<CpuMeter>,
+    ) -> Self {
+        Self {
+            members: SendWrapper::new(members),
+            wasi: wasi.map(Box::new),
+            limiter,
+            meter,
+        }
+    }
+}
+
+impl SessionsView for State {
+    fn members(&self) -> &Members {
+        &self.members
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let wasi = self.wasi.as_mut();
+        wasi.expect("WASI is linked only to programs whose instances have it")
+            .view()
+    }
+}
