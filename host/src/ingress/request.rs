@@ -1,0 +1,308 @@
+//! What a request asks for, and whether it may have it: route, page or session, in that order of
+//! checks. Talks to the catalog and to dispatch; never touches the socket.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Response, StatusCode, Version};
+use wharf_protocol::{deflate, handshake, origin_allowed};
+
+use super::Ingress;
+use super::answer::{self, Answer, Body};
+use super::places::{Kind, Place};
+use crate::catalog::{Choice, Found, LookupError, NoChoice};
+use crate::dispatch::{Admission, Ticket};
+use crate::request::Request;
+
+/// How long a request may wait for its handler's word; a call has its own, shorter limit, but many
+/// may wait for one instance.
+const ADMISSION_TIMEOUT: Duration = Duration::from_secs(30);
+
+const NOT_AN_UPGRADE: &str = "This is a WebSocket endpoint: connect with a WebSocket client, or from a page with \
+     `new WebSocket(…)`. A plain HTTP request has no answer here.";
+
+/// A session that begins once the 101 has been written.
+#[derive(Debug)]
+pub(super) struct Upgraded {
+    pub(super) ticket: Ticket,
+    pub(super) deflate: Option<deflate::Params>,
+    /// Its place among the handshakes.
+    pub(super) place: Place,
+}
+
+/// Where a request came from.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) remote: String,
+    pub(super) scheme: &'static str,
+}
+
+type Head = hyper::Request<Incoming>;
+
+/// Answers a request; with 101, the session-to-be comes along.
+pub(super) async fn respond(
+    ingress: &Rc<Ingress>,
+    peer: &Peer,
+    head: Head,
+    upgrading: impl FnOnce(),
+) -> (Response<Body>, Option<Upgraded>) {
+    match decide(ingress, peer, head, upgrading).await {
+        Ok((response, upgraded)) => (response, upgraded),
+        Err(answer) => (answer.into_response(), None),
+    }
+}
+
+async fn decide(
+    ingress: &Rc<Ingress>,
+    peer: &Peer,
+    head: Head,
+    upgrading: impl FnOnce(),
+) -> Result<(Response<Body>, Option<Upgraded>), Answer> {
+    let host = check_message(&head)?;
+    let found = ingress
+        .catalog
+        .lookup(host, head.uri().path())
+        .map_err(|error| match error {
+            LookupError::NotFound => Answer::text(404, "Nothing is served on this path."),
+            LookupError::Malformed => Answer::text(
+                400,
+                "The path holds a broken percent escape or a control character.",
+            ),
+        })?;
+    let headers = head.headers();
+    let asks_for_upgrade =
+        headers.contains_key(header::UPGRADE) || headers.contains_key(header::SEC_WEBSOCKET_KEY);
+    match found.page() {
+        Some(page) if !asks_for_upgrade => {
+            return show(page, head.method()).map(|response| (response, None));
+        }
+        Some(_) if !found.has_websocket() => return Err(no_websocket()),
+        _ => {}
+    }
+    let upgrade = check_handshake(&head)?;
+    let choice = choose(&found, &upgrade.subprotocols)?;
+    check_origin(headers, host, &choice)?;
+    let place = find_place(ingress)?;
+    upgrading();
+    let negotiated = choice.route.websocket.deflate();
+    let negotiated = negotiated.and_then(|config| deflate::negotiate(&config, &upgrade.extensions));
+    let route = choice.route;
+    let request = request_of(
+        peer,
+        host,
+        &head,
+        choice.params,
+        upgrade.subprotocols,
+        choice.subprotocol,
+    );
+    let admission =
+        tokio::time::timeout(ADMISSION_TIMEOUT, ingress.dispatcher.admit(route, request));
+    let admission = admission
+        .await
+        .map_err(|_| Answer::full("The handler is too busy."))?;
+    let Admission {
+        subprotocol,
+        headers,
+        ticket,
+    } = admission.map_err(Answer::refusal)?;
+    let (deflate, extension) = negotiated.unzip();
+    let response = switching(&upgrade.accept, subprotocol, extension, headers)?;
+    Ok((
+        response,
+        Some(Upgraded {
+            ticket,
+            deflate,
+            place,
+        }),
+    ))
+}
+
+/// What RFC 9112 asks of every request here, bodies being refused; returns the Host.
+fn check_message(head: &Head) -> Result<&str, Answer> {
+    let headers = head.headers();
+    let bad = |text| Err(Answer::last(400, text));
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        return bad(
+            "A request with a body is not accepted here, and Transfer-Encoding announces one.",
+        );
+    }
+    for length in headers.get_all(header::CONTENT_LENGTH) {
+        if length.as_bytes() != b"0" {
+            return bad(
+                "A request with a body is not accepted here, and Content-Length announces one.",
+            );
+        }
+    }
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (Some(host), None) = (hosts.next(), hosts.next()) else {
+        return bad("A request has exactly one Host header.");
+    };
+    let host = host.to_str().ok().filter(|host| is_authority(host));
+    let Some(host) = host else {
+        return bad("The Host header is no host name.");
+    };
+    let uri = head.uri();
+    if uri
+        .authority()
+        .is_some_and(|named| !named.as_str().eq_ignore_ascii_case(host))
+    {
+        return bad("The target names another host than the Host header.");
+    }
+    if !uri.path().starts_with('/') {
+        return bad("The target is no path.");
+    }
+    Ok(host)
+}
+
+/// A host with an optional port, and nothing that would mean something else elsewhere.
+fn is_authority(host: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%[]:!$&'()*+,;=".contains(&byte);
+    !host.is_empty() && host.bytes().all(fits)
+}
+
+fn check_handshake(head: &Head) -> Result<handshake::Upgrade, Answer> {
+    let headers: Vec<(&str, &[u8])> = head
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    let version = if head.version() == Version::HTTP_11 {
+        (1, 1)
+    } else {
+        (1, 0)
+    };
+    let method = head.method().as_str();
+    let request = handshake::RequestHead {
+        method,
+        version,
+        headers: &headers,
+    };
+    handshake::check(&request).map_err(|refusal| {
+        let plain = *head.method() == Method::GET && !head.headers().contains_key(header::UPGRADE);
+        let text = if plain {
+            NOT_AN_UPGRADE
+        } else {
+            refusal.message
+        };
+        let mut answer = Answer::last(refusal.status, text);
+        for (name, value) in refusal.headers {
+            let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+                continue;
+            };
+            answer = answer.with(name, HeaderValue::from_static(value));
+        }
+        answer
+    })
+}
+
+fn no_websocket() -> Answer {
+    Answer::text(404, "There is no WebSocket on this path.")
+}
+
+fn choose<'c>(found: &Found<'c>, offered: &[String]) -> Result<Choice<'c>, Answer> {
+    found.choose(offered).map_err(|reason| match reason {
+        NoChoice::NoWebSocket => no_websocket(),
+        NoChoice::Subprotocols(wanted) => {
+            let wanted = wanted.join("`, `");
+            Answer::last(
+                400,
+                &format!("Sec-WebSocket-Protocol has to offer one of `{wanted}` here."),
+            )
+        }
+    })
+}
+
+fn check_origin(headers: &HeaderMap, host: &str, choice: &Choice<'_>) -> Result<(), Answer> {
+    let mut origins = headers
+        .get_all(header::ORIGIN)
+        .iter()
+        .map(HeaderValue::as_bytes);
+    let origin = origins.next();
+    if origins.next().is_some() {
+        return Err(Answer::last(
+            400,
+            "A request has at most one Origin header.",
+        ));
+    }
+    if origin_allowed(origin, host, &choice.route.origins) {
+        return Ok(());
+    }
+    Err(Answer::last(
+        403,
+        "Pages of this origin may not connect here.",
+    ))
+}
+
+fn find_place(ingress: &Rc<Ingress>) -> Result<Place, Answer> {
+    if ingress.is_draining() {
+        return Err(Answer::full("The server takes no new sessions now."));
+    }
+    let places = &ingress.places;
+    let sessions = ingress.dispatcher.sessions_open() + places.taken(Kind::Handshake);
+    let place = places.take(Kind::Handshake);
+    match place {
+        Some(place) if sessions < places.limits().sessions_max => Ok(place),
+        _ => Err(Answer::full("The server is full.")),
+    }
+}
+
+fn request_of(
+    peer: &Peer,
+    host: &str,
+    head: &Head,
+    params: Vec<(String, String)>,
+    offered: Vec<String>,
+    chosen: Option<String>,
+) -> Request {
+    let header = |(name, value): (&HeaderName, &HeaderValue)| {
+        (name.as_str().to_owned(), value.as_bytes().to_vec())
+    };
+    Request {
+        scheme: peer.scheme,
+        authority: host.to_owned(),
+        path: head.uri().path().to_owned(),
+        query: head.uri().query().map(str::to_owned),
+        params,
+        headers: head.headers().iter().map(header).collect(),
+        remote_address: peer.remote.clone(),
+        subprotocols: offered,
+        subprotocol: chosen,
+    }
+}
+
+fn show(page: &crate::catalog::Page, method: &Method) -> Result<Response<Body>, Answer> {
+    if *method == Method::GET || *method == Method::HEAD {
+        return Ok(answer::page(page));
+    }
+    let allow = HeaderValue::from_static("GET, HEAD");
+    Err(Answer::text(405, "This is a page: it answers GET and HEAD.").with(header::ALLOW, allow))
+}
+
+/// The 101. Nothing else is said, so that a handshake stays small.
+fn switching(
+    accept: &str,
+    subprotocol: Option<String>,
+    extension: Option<String>,
+    foreign: Vec<(String, Vec<u8>)>,
+) -> Result<Response<Body>, Answer> {
+    let mut response = Response::new(Body::default());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    let ours = [
+        (header::SEC_WEBSOCKET_ACCEPT, Some(accept)),
+        (header::SEC_WEBSOCKET_PROTOCOL, subprotocol.as_deref()),
+        (header::SEC_WEBSOCKET_EXTENSIONS, extension.as_deref()),
+    ];
+    for (name, value) in ours {
+        let Some(value) = value else { continue };
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| Answer::last(500, "The handshake's answer could not be written."))?;
+        headers.insert(name, value);
+    }
+    answer::add_foreign(headers, foreign);
+    Ok(response)
+}
