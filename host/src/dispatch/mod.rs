@@ -115,6 +115,11 @@ impl Dispatcher {
         }
     }
 
+    /// Sessions of the whole server between their handshake and the end of their `on-close`.
+    pub(crate) fn sessions_open(&self) -> usize {
+        self.0.counters.sessions_open.load(Ordering::Relaxed)
+    }
+
     /// Sessions of this worker between their handshake and the end of their `on-close`.
     pub(crate) fn sessions_here(&self) -> usize {
         self.0.sessions_here.get()

@@ -17,7 +17,7 @@ use crate::catalog::{self, Catalog, Page, ProgramId, Target};
 use crate::dispatch::Counters;
 use crate::guest::{Engine, EngineConfig, GuestLimits, Program};
 use crate::id::random_u64;
-use crate::ingress::{IngressLimits, TlsFiles};
+use crate::ingress::{IngressLimits, Places, TlsFiles};
 
 /// Connections that the kernel keeps until a worker accepts them.
 const BACKLOG: i32 = 4096;
@@ -125,7 +125,7 @@ impl Builder {
             programs,
             peers: peers.into(),
             counters: counters.clone(),
-            limits: Arc::new(self.limits),
+            places: Arc::new(Places::new(self.limits)),
             tls,
         };
         let mut controls = Vec::new();

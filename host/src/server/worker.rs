@@ -17,7 +17,7 @@ use wharf_protocol::Cause;
 use crate::catalog::Catalog;
 use crate::dispatch::{Counters, Dispatcher, DispatcherParts, PeerCommand};
 use crate::guest::Program;
-use crate::ingress::{Ingress, IngressLimits, Tls};
+use crate::ingress::{Ingress, Places, Tls};
 use crate::mailbox::Lane;
 use crate::session;
 use crate::wire::Socket;
@@ -42,7 +42,7 @@ pub(super) struct WorkerParts {
     pub(super) programs: Arc<[Arc<Program>]>,
     pub(super) peers: Arc<[UnboundedSender<PeerCommand>]>,
     pub(super) counters: Arc<Counters>,
-    pub(super) limits: Arc<IngressLimits>,
+    pub(super) places: Arc<Places>,
     pub(super) tls: Option<Arc<Tls>>,
 }
 
@@ -93,7 +93,7 @@ impl Worker {
             peers: parts.peers,
             counters: parts.counters,
         });
-        let ingress = Ingress::new(parts.catalog, dispatcher.clone(), parts.limits, parts.tls);
+        let ingress = Ingress::new(parts.catalog, dispatcher.clone(), parts.places, parts.tls);
         Self { dispatcher, ingress: Rc::new(ingress) }
     }
 
