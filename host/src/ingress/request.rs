@@ -24,7 +24,6 @@ const NOT_AN_UPGRADE: &str = "This is a WebSocket endpoint: connect with a WebSo
      `new WebSocket(…)`. A plain HTTP request has no answer here.";
 
 /// A session that begins once the 101 has been written.
-#[derive(Debug)]
 pub(super) struct Upgraded {
     pub(super) ticket: Ticket,
     pub(super) deflate: Option<deflate::Params>,
