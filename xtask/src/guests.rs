@@ -12,6 +12,7 @@ mod guest;
 mod javascript;
 mod rust;
 mod rust_toolchain;
+mod text;
 mod versions;
 
 use std::fs::{self, File};
@@ -97,7 +98,7 @@ fn build_lane(workshop: &Workshop, language: Language, guests: &[&Guest]) -> Res
     for &guest in guests {
         let stamp = fresh::stamp(workshop, guest)?;
         if fresh::is_fresh(workshop, guest, &stamp) {
-            println!("{:>16}  fresh", guest.name);
+            println!("{:>18}  fresh", guest.name);
         } else {
             stale.push((guest, stamp));
         }
@@ -115,7 +116,7 @@ fn build_lane(workshop: &Workshop, language: Language, guests: &[&Guest]) -> Res
             component::finish(workshop, core).with_context(|| format!("guest {}", guest.name))?;
         fresh::store(workshop, guest, &bytes, &stamp)?;
         let (size, seconds) = (bytes.len(), begun.elapsed().as_secs_f32());
-        println!("{:>16}  {size:>9} bytes  {seconds:>5.1} s", guest.name);
+        println!("{:>18}  {size:>9} bytes  {seconds:>5.1} s", guest.name);
     }
     Ok(())
 }

@@ -107,7 +107,7 @@ impl Builder for Compiler {
                 "-Wextra",
             ])
             .arg(format!("-I{}", folder.display()))
-            .args(sources(&guest.folder)?)
+            .args(sources(&guest.path)?)
             .args(bindings)
             .arg("-o")
             .arg(&module);

@@ -16,7 +16,7 @@ use super::guest::{Guest, Language};
 pub(super) fn stamp(workshop: &Workshop, guest: &Guest) -> Result<String> {
     let root = &workshop.root;
     let mut sources = vec![
-        guest.folder.clone(),
+        guest.path.clone(),
         root.join("wit"),
         root.join("xtask/src/guests"),
     ];

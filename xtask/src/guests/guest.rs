@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{Builder, Workshop, c, javascript, rust};
+use super::{Builder, Workshop, c, javascript, rust, text};
 
 /// One guest to build.
 pub(super) struct Guest {
-    /// The name of its folder, and of `target/guests/NAME.wasm`.
+    /// The name of its folder or file, and of `target/guests/NAME.wasm`.
     pub(super) name: String,
-    /// Its folder.
-    pub(super) folder: PathBuf,
+    /// Its folder, or its only file.
+    pub(super) path: PathBuf,
     /// What it is written in.
     pub(super) language: Language,
 }
@@ -24,34 +24,50 @@ pub(super) enum Language {
     Rust,
     C,
     JavaScript,
+    /// WebAssembly's own text: deeds that no compiler would write.
+    Text,
 }
 
 impl Language {
-    pub(super) const ALL: [Language; 3] = [Language::Rust, Language::C, Language::JavaScript];
+    pub(super) const ALL: [Language; 4] = [
+        Language::Rust,
+        Language::C,
+        Language::JavaScript,
+        Language::Text,
+    ];
 
     /// Finds or fetches the language's tools.
     pub(super) fn builder(self, workshop: &Workshop) -> Result<Box<dyn Builder>> {
         Ok(match self {
             Language::Rust => Box::new(rust::Cargo::find(workshop)?),
             Language::C => Box::new(c::Compiler::find(workshop)?),
-            Language::JavaScript => Box::new(javascript::QuickJs::find(workshop)?),
+            Language::JavaScript => Box::new(javascript::QuickJs::find()?),
+            Language::Text => Box::new(text::Assembler),
         })
     }
 
-    /// The language of what is in a folder, `None` when it holds no guest.
-    fn of(folder: &Path, name: &str) -> Option<Language> {
-        let source = name.split('-').next().unwrap_or(name);
-        let has = |file: &str| folder.join(file).is_file();
+    /// The language of a folder or a file, `None` when it is no guest.
+    fn of(path: &Path, name: &str) -> Option<Language> {
+        let source = main_source(name);
+        let has = |file: &str| path.join(file).is_file();
         if has("Cargo.toml") {
             Some(Language::Rust)
         } else if has(&format!("{source}.c")) {
             Some(Language::C)
         } else if has("package.json") {
             Some(Language::JavaScript)
+        } else if path.extension().is_some_and(|extension| extension == "wat") {
+            Some(Language::Text)
         } else {
             None
         }
     }
+}
+
+/// The file in which a guest begins, without its ending: `echo-c` begins in
+/// `echo.c`.
+pub(super) fn main_source(name: &str) -> &str {
+    name.split('-').next().unwrap_or(name)
 }
 
 /// All guests of the repository, by name.
@@ -59,20 +75,17 @@ pub(super) fn discover(root: &Path) -> Result<Vec<Guest>> {
     let mut guests = Vec::new();
     for parent in ["examples", "tests/guests"] {
         let parent = root.join(parent);
-        if !parent.is_dir() {
-            continue;
-        }
         let entries =
             fs::read_dir(&parent).with_context(|| format!("reading {}", parent.display()))?;
         for entry in entries {
-            let folder = entry?.path();
-            let Some(name) = folder.file_name().and_then(|name| name.to_str()) else {
+            let path = entry?.path();
+            let Some(name) = path.file_stem().and_then(|name| name.to_str()) else {
                 continue;
             };
-            if let Some(language) = Language::of(&folder, name) {
+            if let Some(language) = Language::of(&path, name) {
                 guests.push(Guest {
                     name: name.to_owned(),
-                    folder,
+                    path,
                     language,
                 });
             }

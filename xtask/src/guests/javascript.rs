@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::guest::Guest;
+use super::guest::{Guest, main_source};
 use super::{Builder, Built, Workshop, command, component};
 
 /// npm, and where it may install to.
@@ -18,7 +18,7 @@ pub(super) struct QuickJs {
 }
 
 impl QuickJs {
-    pub(super) fn find(_workshop: &Workshop) -> Result<QuickJs> {
+    pub(super) fn find() -> Result<QuickJs> {
         for program in ["node", "npm"] {
             if command::find(program).is_none() {
                 bail!(
@@ -38,7 +38,7 @@ impl QuickJs {
     /// Installs what the guest's manifest asks for, outside of its folder.
     fn install(&self, guest: &Guest, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
-        let manifest = guest.folder.join("package.json");
+        let manifest = guest.path.join("package.json");
         let wanted =
             fs::read(&manifest).with_context(|| format!("reading {}", manifest.display()))?;
         let kept = folder.join("package.json");
@@ -64,14 +64,14 @@ impl Builder for QuickJs {
     fn build(&mut self, workshop: &Workshop, guest: &Guest) -> Result<Built> {
         let folder = workshop.build.join("javascript").join(&guest.name);
         self.install(guest, &folder)?;
-        let script = guest.name.split('-').next().unwrap_or(&guest.name);
+        let script = main_source(&guest.name);
         let output = folder.join("component.wasm");
         let mut build = Command::new(folder.join("node_modules/.bin/componentize-qjs"));
         build
             .arg("--wit")
             .arg(workshop.root.join("wit"))
             .args(["-n", component::WORLD, "--js"])
-            .arg(guest.folder.join(format!("{script}.js")))
+            .arg(guest.path.join(format!("{script}.js")))
             .args(["--sync", "--stub-wasi", "-o"])
             .arg(&output);
         command::run(&mut build)?;

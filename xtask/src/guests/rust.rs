@@ -51,7 +51,7 @@ impl Builder for Cargo {
             .args(["--release", "--target-dir"])
             .arg(&folder)
             .arg("--manifest-path")
-            .arg(guest.folder.join("Cargo.toml"));
+            .arg(guest.path.join("Cargo.toml"));
         command::run(&mut cargo)?;
         let file = format!("{}.wasm", guest.name.replace('-', "_"));
         let path = folder.join(RUST_TARGET).join("release").join(file);

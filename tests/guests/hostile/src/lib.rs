@@ -6,6 +6,9 @@
 //! unknown deed is echoed, so a session that behaves can share the instance.
 //! The deeds are in `deeds.rs`, those that need the raw ABI in `raw.rs`.
 
+// Its deeds exist on no other machine.
+#![cfg(target_family = "wasm")]
+
 mod deeds;
 mod raw;
 
