@@ -8,6 +8,8 @@ use wharf_guest::Session;
 /// Bytes: more than a guest's memory can hold here.
 const HALF_OF_ALL: usize = 1 << 31;
 
+// SAFETY: these are the flattened signatures of the contract's functions; the
+// component does not validate with others.
 #[link(wasm_import_module = "wharf:websocket/sessions@0.1.0")]
 unsafe extern "C" {
     #[link_name = "send"]
