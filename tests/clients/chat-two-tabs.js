@@ -10,8 +10,8 @@ const url = argument();
 const picture = process.argv[3];
 
 /** A tab whose visitor has a name, and what went wrong in it. */
-async function enter(browser, name, address, problems) {
-  const tab = await browser.newPage({ viewport: { width: 720, height: 760 } });
+async function enter(context, name, address, problems) {
+  const tab = await context.newPage();
   tab.on('pageerror', (error) => problems.push(`${name}: ${error.message}`));
   tab.on('console', (said) => {
     if (said.type() === 'error') problems.push(`${name}: ${said.text()}`);
@@ -45,7 +45,7 @@ async function hears(tab, name, text) {
 async function main() {
   const problems = [];
   const browser = await launch();
-  const context = await browser.newContext();
+  const context = await browser.newContext({ viewport: { width: 720, height: 760 } });
   let ada;
   let bo;
 

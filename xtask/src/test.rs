@@ -17,12 +17,14 @@ use crate::{clients, conformance, fuzz, guests, tidy};
 const TESTS_TIME_MAX: Duration = Duration::from_secs(40 * 60);
 
 /// Packages apart from the workspace: guests, which build for another target,
-/// and the fuzzers, which need another compiler. As in Cargo.toml's `exclude`.
-const APART: [&str; 4] = [
+/// the fuzzers, which need another compiler, and what `bench` compares with.
+/// As in Cargo.toml's `exclude`.
+const APART: [&str; 5] = [
     "guest-sdk",
     "examples",
     "tests/guests",
     "host/protocol/fuzz",
+    "xtask/bench",
 ];
 
 /// The workspace, in groups that cargo is called with: what the tasks and the
