@@ -143,4 +143,10 @@ impl Assembly {
     pub(crate) fn message(&self) -> (MessageKind, &[u8]) {
         (self.kind, &self.payload)
     }
+
+    /// Bytes of memory that the payload has.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.payload.capacity()
+    }
 }

@@ -29,6 +29,9 @@ mod tests {
             capacity = buffer.capacity();
             buffer.push(0);
         }
-        assert_eq!((buffer.len(), buffer.capacity(), growths), (100_000, 100_000, 10));
+        assert_eq!(
+            (buffer.len(), buffer.capacity(), growths),
+            (100_000, 100_000, 10)
+        );
     }
 }

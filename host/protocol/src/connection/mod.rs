@@ -200,21 +200,4 @@ impl fmt::Debug for Connection {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_idle_connection_is_small() {
-        assert!(
-            size_of::<Connection>() <= 200,
-            "{} bytes",
-            size_of::<Connection>()
-        );
-    }
-
-    #[test]
-    fn a_connection_can_be_handed_to_another_thread() {
-        fn is_send<T: Send>() {}
-        is_send::<Connection>();
-    }
-}
+mod tests;

@@ -60,7 +60,10 @@ impl Connection {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Result<Step<'i>, Cause> {
-        if matches!(self.phase, Phase::Concluding | Phase::Finished | Phase::Aborted) {
+        if matches!(
+            self.phase,
+            Phase::Concluding | Phase::Finished | Phase::Aborted
+        ) {
             input.discard();
         }
         if input.is_empty() {

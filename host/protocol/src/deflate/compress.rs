@@ -24,6 +24,11 @@ impl Compressor {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn holds_state(&self) -> bool {
+        self.state.is_some()
+    }
+
     /// Appends the compressed message to `out`, without its tail (RFC 7692,
     /// section 7.2.1).
     pub(crate) fn compress(&mut self, payload: &[u8], out: &mut Vec<u8>) {

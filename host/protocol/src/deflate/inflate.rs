@@ -38,6 +38,11 @@ impl Inflater {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn holds_state(&self) -> bool {
+        self.state.is_some()
+    }
+
     /// Appends what `input` inflates to, while `output` stays within
     /// `bytes_max`. After an error `output` holds what came before it.
     pub(crate) fn inflate(
