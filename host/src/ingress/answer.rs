@@ -34,7 +34,7 @@ const OURS: [HeaderName; 11] = [
 #[derive(Debug)]
 pub(super) struct Answer {
     status: u16,
-    headers: HeaderMap,
+    headers: Box<HeaderMap>,
     body: Bytes,
     /// Nothing more is read from this connection.
     closes: bool,
@@ -50,7 +50,7 @@ impl Answer {
         );
         Self {
             status,
-            headers,
+            headers: Box::new(headers),
             body: Bytes::from(format!("{text}\n")),
             closes: false,
         }
@@ -88,7 +88,7 @@ impl Answer {
         };
         Self {
             status,
-            headers,
+            headers: Box::new(headers),
             body: refusal.body.into(),
             closes: status == 503,
         }
@@ -98,7 +98,7 @@ impl Answer {
         let mut response = Response::new(Full::new(self.body));
         *response.status_mut() =
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
-        *response.headers_mut() = self.headers;
+        *response.headers_mut() = *self.headers;
         stamp(response.headers_mut());
         if self.closes {
             response
@@ -116,7 +116,7 @@ impl Answer {
         let length = self.body.len();
         let mut headers = self.headers;
         stamp(&mut headers);
-        for (name, value) in &headers {
+        for (name, value) in headers.as_ref() {
             bytes.extend_from_slice(name.as_str().as_bytes());
             bytes.extend_from_slice(b": ");
             bytes.extend_from_slice(value.as_bytes());

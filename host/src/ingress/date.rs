@@ -34,7 +34,9 @@ fn civil(mut days: u64) -> (u64, usize, u64) {
     // 400 years have 146,097 days: whole cycles go at once, so the loop stays short.
     year += days / 146_097 * 400;
     days %= 146_097;
-    let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let is_leap = |year: u64| {
+        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+    };
     while days >= 365 + u64::from(is_leap(year)) {
         days -= 365 + u64::from(is_leap(year));
         year += 1;

@@ -274,7 +274,7 @@ mod tests {
     fn sizes_are_bounded() {
         check(
             format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(49)).as_bytes(),
-            Ok(Some(66)),
+            Ok(Some(67)),
         );
         check(
             format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(50)).as_bytes(),

@@ -1,0 +1,405 @@
+//! Many small files and what is said about them.
+
+use super::*;
+
+/// A folder with the files that the documents name.
+fn folder() -> PathBuf {
+    static FOLDER: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    let make = || {
+        let folder = std::env::temp_dir().join(format!("wharf-config-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
+        for (name, content) in [
+            ("a.wasm", ""),
+            ("page.html", "<p>"),
+            ("cert.pem", ""),
+            ("key.pem", ""),
+        ] {
+            std::fs::write(folder.join(name), content).expect("a temporary file can be written");
+        }
+        folder
+    };
+    FOLDER.get_or_init(make).clone()
+}
+
+fn parse(text: &str) -> Result<Config, String> {
+    let folder = folder();
+    Config::parse(text, &folder.join("wharf.toml")).map_err(|error| {
+        error
+            .to_string()
+            .replace(&format!("{}/", folder.display()), "")
+    })
+}
+
+/// A document and the lines of its error; `wharf.toml:` is left out of each.
+#[track_caller]
+fn check(text: &str, expect: &[&str]) {
+    let error = parse(text).map(drop).expect_err("the document is wrong");
+    let lines: Vec<&str> = error
+        .lines()
+        .map(|line| line.strip_prefix("wharf.toml:").unwrap_or(line))
+        .collect();
+    assert_eq!(lines, expect, "{text}");
+}
+
+/// As [`check`], for keys of a route that is fine otherwise; its lines begin at 4.
+#[track_caller]
+fn check_route(keys: &str, expect: &[&str]) {
+    check(
+        &format!("[[route]]\npath = \"/{{room}}\"\ncomponent = \"a.wasm\"\n{keys}"),
+        expect,
+    );
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let config = parse(
+        r#"
+        listen = ["127.0.0.1:0", "[::1]:8080"]
+        workers = 2
+        [tls]
+        certificate = "cert.pem"
+        key = "key.pem"
+        [limits]
+        sessions_max = 10
+        head_bytes_max = "8KiB"
+        head_timeout = "250ms"
+        [engine]
+        instances_max = 7
+        [[route]]
+        path = "/rooms/{room}"
+        host = "A.Example"
+        component = "a.wasm"
+        instance = "{room}"
+        origins = ["https://a.example"]
+        subprotocols = ["chat.v1"]
+        [route.websocket]
+        ping_interval = "off"
+        timeout = "2s"
+        max_message_bytes = 16_777_216
+        compression = false
+        [route.guest]
+        cpu_per_call = "50ms"
+        [[route]]
+        path = "/any"
+        component = "a.wasm"
+        origins = "any"
+        instance = "shared"
+        [[page]]
+        path = "/"
+        file = "page.html"
+        "#,
+    )
+    .expect("the document is right");
+    assert_eq!(config.listen, ["127.0.0.1:0", "[::1]:8080"]);
+    assert_eq!(config.workers, Some(2));
+    assert!(config.tls.is_some_and(|tls| tls.key.ends_with("key.pem")));
+    assert_eq!(
+        (config.limits.sessions_max, config.limits.head_bytes_max),
+        (10, 8_192)
+    );
+    assert_eq!(config.limits.head_timeout.as_millis(), 250);
+    assert_eq!(config.engine.instances_max, 7);
+    let [room, any] = config.routes.as_slice() else {
+        panic!("two routes: {:?}", config.routes)
+    };
+    assert_eq!(room.host.as_deref(), Some("a.example"));
+    assert_eq!(
+        room.origins,
+        catalog::OriginRule::List(vec!["https://a.example".into()])
+    );
+    assert_eq!(room.subprotocols, ["chat.v1"]);
+    assert_eq!(
+        (room.websocket.ping_interval, room.websocket.compression),
+        (None, false)
+    );
+    assert_eq!(
+        room.websocket.max_frame_bytes, 16_777_216,
+        "a frame may hold a message"
+    );
+    assert_eq!(
+        room.guest.hostcall_bytes_max, 33_554_432,
+        "a handler may send what it gets"
+    );
+    assert_eq!(room.guest.cpu_per_call.as_millis(), 50);
+    assert!(
+        matches!(&room.instance, catalog::InstanceModel::Keyed(key) if key.to_string() == "{room}")
+    );
+    assert_eq!(
+        (&any.origins, &any.instance),
+        (&catalog::OriginRule::Any, &catalog::InstanceModel::Shared)
+    );
+    assert_eq!(config.pages[0].1.content_type, "text/html; charset=utf-8");
+}
+
+#[test]
+fn an_empty_file_is_all_defaults() {
+    let config = parse("").expect("nothing is wrong with nothing");
+    assert_eq!(
+        (config.limits, config.workers),
+        (IngressLimits::default(), None)
+    );
+    assert!(config.routes.is_empty() && config.warnings.is_empty());
+}
+
+#[test]
+fn what_is_no_toml_names_its_line() {
+    check(
+        "workers = 1\nlisten = ",
+        &["2: not TOML: string values must be quoted, expected literal string"],
+    );
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_known_one() {
+    check(
+        "worker = 1",
+        &["1: the top of the file has no key worker: did you mean workers?"],
+    );
+    check(
+        "[routes]",
+        &["1: the top of the file has no key routes: did you mean route?"],
+    );
+    check(
+        "\n[limits]\nsession_max = 1",
+        &["3: [limits] has no key session_max: did you mean sessions_max?"],
+    );
+    check(
+        "[engine]\ncolour = 1",
+        &["2: [engine] has no key colour: known here are instances_max"],
+    );
+    check_route(
+        "subprotocol = \"a\"",
+        &["4: [[route]] has no key subprotocol: did you mean subprotocols?"],
+    );
+    check_route(
+        "[route.websocket]\npingInterval = \"1s\"",
+        &["5: [route.websocket] has no key pingInterval: did you mean ping_interval?"],
+    );
+    check_route(
+        "[route.guest]\nmemory = 1\ncpu_per_calls = \"1s\"",
+        &[
+            "5: [route.guest] has no key memory: known here are component_bytes_max, cpu_per_call, handles_max, hostcall_bytes_max, memory_bytes_max, table_elements_max, wall_per_call",
+            "6: [route.guest] has no key cpu_per_calls: did you mean cpu_per_call?",
+        ],
+    );
+}
+
+#[test]
+fn a_wrong_value_names_what_is_right() {
+    check(
+        "workers = 0",
+        &["1: workers = 0: right is a number from 1 to 1024"],
+    );
+    check(
+        "workers = \"two\"",
+        &["1: workers = \"two\": right is a number from 1 to 1024"],
+    );
+    check(
+        "workers = -1",
+        &["1: workers = -1: right is a number from 1 to 1024"],
+    );
+    check(
+        "listen = \"8080\"",
+        &[
+            "1: listen = \"8080\": right is an address with its port, such as \"127.0.0.1:8080\", or a list of them",
+        ],
+    );
+    check(
+        "[limits]\nheaders_max = 101",
+        &["2: [limits] headers_max = 101: right is a number from 1 to 100"],
+    );
+    check(
+        "[limits]\nhead_bytes_max = \"1MiB\"",
+        &["2: [limits] head_bytes_max = \"1MiB\": right is from 256 to 256KiB"],
+    );
+    check(
+        "[limits]\nhead_bytes_max = \"8KB\"",
+        &[
+            "2: [limits] head_bytes_max = \"8KB\": right is a number of bytes, such as 65536 or \"64KiB\"",
+        ],
+    );
+    check(
+        "limits = 1",
+        &["1: limits = 1: right is a table, written [limits]"],
+    );
+    check(
+        "route = 1",
+        &["1: route = 1: right is a list of tables, each written [[route]]"],
+    );
+}
+
+#[test]
+fn a_wrong_setting_of_a_websocket_names_what_is_right() {
+    check_route(
+        "websocket.ping_interval = \"30\"",
+        &[
+            "4: [route.websocket] ping_interval = \"30\": right is a duration with its unit, such as \"30s\" or \"500ms\", or \"off\"",
+        ],
+    );
+    check_route(
+        "websocket.timeout = 15",
+        &[
+            "4: [route.websocket] timeout = 15: right is a duration with its unit, such as \"30s\" or \"500ms\"",
+        ],
+    );
+    check_route(
+        "websocket.timeout = \"0s\"",
+        &["4: [route.websocket] timeout = \"0s\": right is from 1ms to 8760h"],
+    );
+    check_route(
+        "websocket.compression = \"on\"",
+        &["4: [route.websocket] compression = \"on\": right is true or false"],
+    );
+    check_route(
+        "websocket.compression_window_bits = 8",
+        &["4: [route.websocket] compression_window_bits = 8: right is a number from 9 to 15"],
+    );
+    check_route(
+        "websocket.max_message_bytes = \"2GiB\"",
+        &["4: [route.websocket] max_message_bytes = \"2GiB\": right is from 1 to 1GiB"],
+    );
+}
+
+#[test]
+fn a_route_has_a_path_and_a_component() {
+    check(
+        "[[route]]\n",
+        &[
+            "1: [[route]] path is missing: right is a path, such as \"/rooms/{room}\"",
+            "1: [[route]] component is missing: right is the path of a component, such as \"chat.wasm\"",
+        ],
+    );
+    check(
+        "[[route]]\npath = \"/\"",
+        &[
+            "1: [[route]] component is missing: right is the path of a component, such as \"chat.wasm\"",
+        ],
+    );
+    check(
+        "[[route]]\npath = \"a\"\ncomponent = \"a.wasm\"",
+        &["2: [[route]] path = \"a\": a path begins with `/`; `a` does not"],
+    );
+    check(
+        "[[route]]\npath = \"/\"\ncomponent = \"b.wasm\"",
+        &["3: [[route]] component = \"b.wasm\": there is no file b.wasm"],
+    );
+}
+
+#[test]
+fn parts_of_a_route_have_to_fit() {
+    check_route(
+        "instance = \"{id}\"",
+        &["4: [[route]] instance = \"{id}\": {id} is no parameter of the path, which has {room}"],
+    );
+    check_route(
+        "instance = \"sesion\"",
+        &[
+            "4: [[route]] instance = \"sesion\": right is \"session\", \"shared\" or a template such as \"{room}\"",
+        ],
+    );
+    check_route(
+        "host = \"https://a.example\"",
+        &[
+            "4: [[route]] host = \"https://a.example\": right is a host without scheme, port or path, such as \"a.example\"",
+        ],
+    );
+    check_route(
+        "origins = [\"a.example\"]",
+        &[
+            "4: [[route]] origins = [\"a.example\"]: \"a.example\" is no origin: an origin is a scheme, a host and perhaps a port, such as \"https://a.example\", without a path",
+        ],
+    );
+    check_route(
+        "subprotocols = [\"a b\"]",
+        &["4: [[route]] subprotocols = [\"a b\"]: \"a b\" is no name that a header can carry"],
+    );
+    check_route(
+        "subprotocols = [\"a\", \"a\"]",
+        &["4: [[route]] subprotocols = [\"a\", \"a\"]: \"a\" stands there twice"],
+    );
+    check_route(
+        "guest.hostcall_bytes_max = \"1KiB\"",
+        &[
+            "4: [route.guest] hostcall_bytes_max = \"1KiB\": the handler could not send a message of max_message_bytes (1048576)",
+        ],
+    );
+}
+
+#[test]
+fn routes_that_cannot_stand_together_are_refused() {
+    let route = |path: &str| format!("[[route]]\npath = \"{path}\"\ncomponent = \"a.wasm\"\n");
+    check(
+        &(route("/a") + &route("/a")),
+        &[
+            "5: [[route]] path = \"/a\": there is a route on `/a` already; several routes share a path only if their `subprotocols` tell them apart",
+        ],
+    );
+    let page = "[[page]]\npath = \"/\"\nfile = \"page.html\"\n";
+    check(
+        &(route("/a") + page + page),
+        &["8: [[page]] path = \"/\": there is a page on `/` already"],
+    );
+    assert!(
+        parse(&(route("/") + page)).is_ok(),
+        "a page and a WebSocket share a path"
+    );
+}
+
+#[test]
+fn a_page_is_a_file_on_one_path() {
+    check(
+        "[[page]]\npath = \"/\"",
+        &["1: [[page]] file is missing: right is the path of a file, such as \"page.html\""],
+    );
+    check(
+        "[[page]]\npath = \"/{a}\"\nfile = \"page.html\"",
+        &["2: [[page]] path = \"/{a}\": a page has one path, without parameters"],
+    );
+    check(
+        "[[page]]\npath = \"/\"\nfile = \"b\"",
+        &["3: [[page]] file = \"b\": b cannot be read: No such file or directory (os error 2)"],
+    );
+}
+
+#[test]
+fn tls_needs_both_files() {
+    check(
+        "[tls]\ncertificate = \"cert.pem\"",
+        &["1: [tls] key is missing: right is the path of a PEM file"],
+    );
+    check(
+        "[tls]\ncertificate = \"c\"\nkey = \"key.pem\"",
+        &["2: [tls] certificate = \"c\": there is no file c"],
+    );
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    check(
+        "workers = 0\nlisten = 1\n[limits]\nx = 1",
+        &[
+            "1: workers = 0: right is a number from 1 to 1024",
+            "2: listen = 1: right is an address with its port, such as \"127.0.0.1:8080\", or a list of them",
+            "4: [limits] has no key x: known here are connections_max, handshakes_concurrent_max, head_bytes_max, head_timeout, headers_max, keep_alive_timeout, response_timeout, sessions_max, target_bytes_max, tls_handshake_timeout, tls_handshakes_concurrent_max",
+        ],
+    );
+}
+
+#[test]
+fn masking_warns() {
+    let text = "[[route]]\npath = \"/a\"\ncomponent = \"a.wasm\"\nwebsocket.mask_outgoing = true";
+    let config = parse(text).expect("it is allowed");
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].starts_with("the route /a masks what it sends (mask_outgoing)"));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let error = Config::load(Path::new("/nowhere/wharf.toml"))
+        .map(drop)
+        .expect_err("no file");
+    assert_eq!(
+        error.to_string(),
+        "/nowhere/wharf.toml: No such file or directory (os error 2)"
+    );
+}
