@@ -3,7 +3,7 @@
 //! a buffer that never passes the message limit.
 
 use crate::buffer::make_room;
-use crate::close::Cause;
+use crate::cause::Cause;
 use crate::deflate::{InflateError, Inflater};
 use crate::message::MessageKind;
 use crate::time::Instant;

@@ -2,7 +2,7 @@
 //! header alone can show; what came before it is assembly's business, how much
 //! is allowed the connection's.
 
-use crate::close::Cause;
+use crate::cause::Cause;
 
 /// The longest header: 2 bytes, 8 of length, 4 of mask.
 pub(crate) const HEADER_BYTES_MAX: usize = 14;
@@ -198,4 +198,95 @@ pub(crate) fn write_header(
         end += 4;
     }
     end
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FROM_CLIENT: Rules = Rules {
+        masked: true,
+        deflate: false,
+    };
+    const FROM_SERVER: Rules = Rules {
+        masked: false,
+        deflate: false,
+    };
+    const DEFLATED: Rules = Rules {
+        masked: false,
+        deflate: true,
+    };
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let lengths = [0, 1, 125, 126, 127, 65_535, 65_536, 1 << 20];
+        for (length, key) in lengths
+            .iter()
+            .flat_map(|l| [(*l, None), (*l, Some([1, 2, 3, 4]))])
+        {
+            let mut bytes = [0; HEADER_BYTES_MAX];
+            let end = write_header(&mut bytes, Opcode::Binary, true, length, key);
+            assert_eq!(end, header_bytes(length, key.is_some()));
+            let rules = Rules {
+                masked: key.is_some(),
+                deflate: true,
+            };
+            let expected = Header {
+                opcode: Opcode::Binary,
+                fin: true,
+                compressed: true,
+                key: key.unwrap_or_default(),
+                header_bytes: end as u8,
+                payload_bytes: length as u64,
+            };
+            assert_eq!(parse(&bytes[..end], rules), Ok(Some(expected)));
+            for cut in 0..end {
+                assert_eq!(parse(&bytes[..cut], rules), Ok(None));
+            }
+        }
+    }
+
+    #[test]
+    fn each_broken_rule_has_its_cause() {
+        for (bytes, rules, cause) in [
+            (&[0x83, 0x80][..], FROM_CLIENT, Cause::OpcodeUnknown),
+            (&[0x09, 0x80], FROM_CLIENT, Cause::ControlFragmented),
+            (&[0x89, 0xfe], FROM_CLIENT, Cause::ControlTooLong),
+            (&[0x81, 0x00], FROM_CLIENT, Cause::FrameUnmasked),
+            (&[0x81, 0x80], FROM_SERVER, Cause::FrameMasked),
+            (&[0xc1, 0x00], FROM_SERVER, Cause::ReservedBits),
+            (&[0xa1, 0x00], DEFLATED, Cause::ReservedBits),
+            (&[0xc0, 0x00], DEFLATED, Cause::ReservedBits),
+            (&[0xc9, 0x00], DEFLATED, Cause::ReservedBits),
+            (&[0x82, 126, 0, 125], FROM_SERVER, Cause::LengthMalformed),
+            (
+                &[0x82, 127, 0, 0, 0, 0, 0, 0, 255, 255],
+                FROM_SERVER,
+                Cause::LengthMalformed,
+            ),
+            (
+                &[0x82, 127, 128, 0, 0, 0, 0, 0, 0, 0],
+                FROM_SERVER,
+                Cause::LengthMalformed,
+            ),
+        ] {
+            assert_eq!(parse(bytes, rules), Err(cause), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn the_examples_of_rfc_6455_are_read() {
+        let header = parse(&[0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f], FROM_CLIENT);
+        let header = header.expect("good").expect("whole");
+        assert_eq!((header.opcode, header.payload_bytes), (Opcode::Text, 5));
+        assert_eq!(
+            (header.key, header.header_bytes),
+            ([0x37, 0xfa, 0x21, 0x3d], 6)
+        );
+        let header = parse(&[0x82, 0x7e, 0x01, 0x00], FROM_SERVER);
+        assert_eq!(
+            header.map(|found| found.map(|header| header.payload_bytes)),
+            Ok(Some(256))
+        );
+    }
 }

@@ -118,3 +118,79 @@ fn millis(duration: Duration) -> u32 {
 fn interval_millis(interval: Option<Duration>) -> u32 {
     interval.map_or(0, |interval| millis(interval).max(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Instant = Instant::from_millis(5_000);
+
+    fn pinger(interval: u64, timeout: u64) -> Pinger {
+        let keepalive = Keepalive {
+            ping_interval: Some(Duration::from_millis(interval)),
+            timeout: Duration::from_millis(timeout),
+        };
+        Pinger::new(keepalive, START)
+    }
+
+    fn after(millis: u64) -> Instant {
+        START + Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn a_ping_is_due_after_the_interval_and_its_answer_within_the_timeout() {
+        let mut pinger = pinger(100, 40);
+        assert_eq!(pinger.on_deadline(after(99)), Due::Nothing);
+        assert_eq!(pinger.on_deadline(after(100)), Due::SendPing);
+        pinger.ping_sent([1; 8], after(100));
+        assert_eq!(pinger.on_deadline(after(139)), Due::Nothing);
+        assert_eq!(pinger.on_deadline(after(140)), Due::Expire);
+        pinger.pong_received(&[1; 8]);
+        assert_eq!(pinger.deadline(), Some(after(200)));
+    }
+
+    #[test]
+    fn a_late_answer_within_a_long_timeout_brings_the_next_ping_at_once() {
+        let mut pinger = pinger(100, 1_000);
+        pinger.ping_sent([1; 8], after(100));
+        assert_eq!(pinger.on_deadline(after(250)), Due::Nothing);
+        pinger.pong_received(&[1; 8]);
+        assert_eq!(pinger.on_deadline(after(250)), Due::SendPing);
+    }
+
+    #[test]
+    fn an_unasked_or_different_pong_changes_nothing() {
+        let mut pinger = pinger(100, 40);
+        pinger.pong_received(&[0; 8]);
+        assert_eq!(pinger.deadline(), Some(after(100)));
+        pinger.ping_sent([1; 8], after(100));
+        pinger.pong_received(&[2; 8]);
+        pinger.pong_received(&[1; 9]);
+        assert_eq!(pinger.deadline(), Some(after(140)));
+    }
+
+    #[test]
+    fn a_pause_moves_what_is_awaited() {
+        let mut pinger = pinger(100, 40);
+        pinger.pause(after(10));
+        pinger.pause(after(20));
+        assert_eq!((pinger.deadline(), pinger.is_paused()), (None, true));
+        assert_eq!(pinger.resume(after(60)), Duration::from_millis(50));
+        assert_eq!(pinger.resume(after(99)), Duration::ZERO);
+        assert_eq!(pinger.deadline(), Some(after(150)));
+    }
+
+    #[test]
+    fn off_is_off_and_zero_is_a_millisecond() {
+        let mut pinger = pinger(100, 40);
+        pinger.set_interval(None, after(10));
+        assert_eq!(
+            (pinger.deadline(), pinger.on_deadline(after(9_999))),
+            (None, Due::Nothing)
+        );
+        pinger.set_interval(Some(Duration::ZERO), after(10));
+        assert_eq!(pinger.deadline(), Some(after(11)));
+        pinger.set_interval(Some(Duration::MAX), after(10));
+        assert_eq!(pinger.on_deadline(after(u64::from(u32::MAX))), Due::Nothing);
+    }
+}

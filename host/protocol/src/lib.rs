@@ -5,11 +5,12 @@
 //!
 //! Modules, in the order in which a connection's bytes meet them: [`handshake`]
 //! (and the `Origin` rule), `frame`, `mask`, `assembly` with [`deflate`] and
-//! `utf8`, `connection`; beside them `close` (every way to end), `keepalive`
+//! `utf8`, `connection`; beside them `cause` (every way to end), `keepalive`
 //! and `time`.
 
 mod assembly;
 mod buffer;
+mod cause;
 mod close;
 mod config;
 mod connection;
@@ -24,9 +25,9 @@ mod random;
 mod time;
 mod utf8;
 
+pub use cause::{Cause, OperatorReason, PeerReason};
 pub use close::{
-    Afterwards, Cause, Close, Ending, Initiator, OnWire, OperatorReason, PeerReason,
-    REASON_BYTES_MAX, cut as cut_reason, may_be_sent as code_may_be_sent,
+    Afterwards, Close, Ending, Initiator, OnWire, REASON_BYTES_MAX, code_may_be_sent, cut_reason,
 };
 pub use config::{Config, Keepalive, Role};
 pub use connection::{Connection, Phase, SendError};

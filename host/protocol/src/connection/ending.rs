@@ -2,7 +2,8 @@
 //! can only make it clean or cut it short.
 
 use super::{Connection, Phase};
-use crate::close::{self, Afterwards, Cause, Close, Ending, Initiator, OnWire, PeerReason};
+use crate::cause::{self, Cause, PeerReason};
+use crate::close::{Afterwards, Close, Ending, Initiator, OnWire, code_may_be_sent};
 use crate::frame::{CONTROL_BYTES_MAX, Opcode};
 use crate::time::Instant;
 use crate::utf8;
@@ -21,7 +22,7 @@ impl Connection {
     ) {
         self.conclude(now, out);
         if self.phase == Phase::Open {
-            self.end_with(close::asked(initiator, "closed", code, reason), now, out);
+            self.end_with(cause::asked(initiator, "closed", code, reason), now, out);
         }
     }
 
@@ -161,7 +162,7 @@ fn read_close(payload: &[u8]) -> Result<Option<PeerReason>, Cause> {
         };
     };
     let code = u16::from_be_bytes(code);
-    if !close::may_be_sent(code) {
+    if !code_may_be_sent(code) {
         return Err(Cause::CloseCodeInvalid);
     }
     if !utf8::is_utf8(reason) {

@@ -11,7 +11,8 @@ use core::fmt;
 use std::sync::Arc;
 
 use crate::assembly::Assembly;
-use crate::close::{Cause, Ending};
+use crate::cause::Cause;
+use crate::close::Ending;
 use crate::config::{Config, Keepalive, Role};
 use crate::deflate::{Compressor, Direction, Inflater, Params};
 use crate::frame::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Opcode};

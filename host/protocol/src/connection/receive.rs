@@ -4,7 +4,7 @@
 
 use super::{Connection, ControlPayload, FrameUnderWay, Phase};
 use crate::assembly::Assembly;
-use crate::close::Cause;
+use crate::cause::Cause;
 use crate::config::Role;
 use crate::deflate::Inflater;
 use crate::frame::{self, HEADER_BYTES_MAX, Header, Opcode, Rules};

@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use super::{Connection, Phase};
-use crate::close::Cause;
+use crate::cause::Cause;
 use crate::frame::Opcode;
 use crate::keepalive::Due;
 use crate::time::Instant;

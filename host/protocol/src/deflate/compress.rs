@@ -60,3 +60,35 @@ impl Compressor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deflate::{Direction, Inflater};
+
+    #[test]
+    fn a_message_appends_to_what_is_there_and_keeps_to_its_window() {
+        let long: Vec<u8> = (0..200_000_u32)
+            .flat_map(|n| (n % 1_009).to_le_bytes())
+            .collect();
+        for window_bits in 9..=15 {
+            for level in [0, 1, 6, 9, 99] {
+                let direction = Direction {
+                    window_bits,
+                    takeover: true,
+                };
+                let mut compressor = Compressor::new(direction, level);
+                let mut inflater = Inflater::new(direction);
+                for payload in [&long[..], b"short", &long[..70_000]] {
+                    let mut out = b"before".to_vec();
+                    compressor.compress(payload, &mut out);
+                    let mut found = Vec::new();
+                    let inflated = inflater.inflate(&out[6..], &mut found, payload.len());
+                    assert_eq!(inflated, Ok(()));
+                    assert_eq!(inflater.finish(&mut found, payload.len()), Ok(()));
+                    assert!(found == payload, "{window_bits} bits, level {level}");
+                }
+            }
+        }
+    }
+}

@@ -131,3 +131,67 @@ impl Inflater {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELLO: [u8; 7] = [0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    /// `Hello` in a final block, with the empty header that RFC 7692, section
+    /// 7.2.3.4, puts behind it.
+    const HELLO_LAST: [u8; 8] = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
+
+    fn inflater(takeover: bool) -> Inflater {
+        Inflater::new(Direction {
+            window_bits: 15,
+            takeover,
+        })
+    }
+
+    fn message(inflater: &mut Inflater, input: &[u8], bytes_max: usize) -> Vec<u8> {
+        let mut output = Vec::new();
+        assert_eq!(inflater.inflate(input, &mut output, bytes_max), Ok(()));
+        assert_eq!(inflater.finish(&mut output, bytes_max), Ok(()));
+        output
+    }
+
+    #[test]
+    fn a_final_block_ends_no_more_than_itself() {
+        let mut inflater = inflater(true);
+        for input in [
+            &HELLO_LAST[..],
+            &HELLO_LAST[..7],
+            &HELLO,
+            &HELLO_LAST,
+            &HELLO,
+        ] {
+            assert_eq!(message(&mut inflater, input, 5), b"Hello");
+        }
+        let twice = [&HELLO_LAST[..7], &HELLO_LAST].concat();
+        assert_eq!(message(&mut inflater, &twice, 10), b"HelloHello");
+    }
+
+    #[test]
+    fn the_limit_counts_every_byte_and_not_one_more() {
+        let mut output = Vec::new();
+        assert_eq!(
+            inflater(true).inflate(&HELLO, &mut output, 4),
+            Err(InflateError::TooLong)
+        );
+        assert_eq!(output, b"Hell");
+        assert_eq!(message(&mut inflater(true), &HELLO, 5), b"Hello");
+        assert_eq!(message(&mut inflater(true), b"\0", 0), b"");
+    }
+
+    #[test]
+    fn a_state_used_again_remembers_nothing() {
+        let back_reference = [0xf2, 0x00, 0x11, 0x00, 0x00];
+        let mut keeping = inflater(true);
+        assert_eq!(message(&mut keeping, &HELLO, 100), b"Hello");
+        assert_eq!(message(&mut keeping, &back_reference, 100), b"Hello");
+        let mut forgetting = inflater(false);
+        assert_eq!(message(&mut forgetting, &HELLO, 100), b"Hello");
+        let refused = forgetting.inflate(&back_reference, &mut Vec::new(), 100);
+        assert_eq!(refused, Err(InflateError::Corrupt));
+    }
+}
