@@ -14,6 +14,7 @@ pub mod frame;
 pub mod guests;
 pub mod http;
 pub mod meter;
+pub mod observer;
 pub mod peer;
 pub mod process;
 pub mod server;

@@ -16,6 +16,33 @@ use crate::site::{Folder, Site};
 /// How long a child may take until it says that it listens: compiling guests included.
 const START: Duration = Duration::from_secs(60);
 
+/// A server in this process.
+#[derive(Debug)]
+pub struct Local {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The library's handle.
+    pub server: wharf::Server,
+    _folder: Folder,
+}
+
+/// Starts a server in this process, as its configuration file would have it.
+pub async fn start(site: &Site) -> Local {
+    let folder = Folder::new();
+    let config = folder.write("wharf.toml", site.toml());
+    let builder = wharf::Server::builder();
+    let _ = config;
+    let server = builder
+        .start()
+        .await
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", site.toml()));
+    Local {
+        address: server.local_addr(),
+        server,
+        _folder: folder,
+    }
+}
+
 /// The `wharf` binary as a child process.
 #[derive(Debug)]
 pub struct Child {

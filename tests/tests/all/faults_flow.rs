@@ -8,7 +8,7 @@ use wharf_tests::deadline::{alone, eventually};
 use wharf_tests::figure::{bytes, figure};
 use wharf_tests::frame::{Frame, MASK};
 use wharf_tests::http::Head;
-use wharf_tests::meter::Meter;
+use wharf_tests::meter::{Latencies, Meter};
 use wharf_tests::peer::{End, Incoming, Peer};
 use wharf_tests::server::Child;
 use wharf_tests::site::{Mount, Site};
@@ -28,7 +28,12 @@ impl Deaf {
     async fn connect(address: SocketAddr) -> Self {
         let stream = Stream::dial(address, Dial::small_buffers()).await;
         let peer = Peer::open(stream, &Head::upgrade("/echo")).await;
-        Self { peer, block: Frame::binary([0x64; 16 * 1024]).encode(Some(MASK)), at: 0, sent: 0 }
+        Self {
+            peer,
+            block: Frame::binary([0x64; 16 * 1024]).encode(Some(MASK)),
+            at: 0,
+            sent: 0,
+        }
     }
 
     /// Writes what fits; whether anything did.
@@ -50,8 +55,17 @@ fn a_thousand_that_never_read_are_held_back_and_then_cut() {
     alone(async {
         const COUNT: usize = 1_000;
         let server = Child::start(&Site::echo().workers(2));
-        Meter::during(server.address, "/echo", Duration::from_millis(2), Duration::from_millis(500)).await;
-        let (resident, descriptors) = (server.process().resident_bytes(), server.process().descriptors());
+        Meter::during(
+            server.address,
+            "/echo",
+            Duration::from_millis(2),
+            Duration::from_millis(500),
+        )
+        .await;
+        let (resident, descriptors) = (
+            server.process().resident_bytes(),
+            server.process().descriptors(),
+        );
         let start = Instant::now();
         let mut deaf = Vec::with_capacity(COUNT);
         for _ in 0..COUNT {
@@ -63,20 +77,45 @@ fn a_thousand_that_never_read_are_held_back_and_then_cut() {
         let mut quiet = 0;
         while quiet < 10 {
             tokio::time::sleep(Duration::from_millis(100)).await;
-            let moved = deaf.iter_mut().filter(|client| !client.peer.stream.as_tcp().peer_addr().is_err()).any(Deaf::push);
-            let moved = deaf.iter_mut().fold(moved, |moved, client| client.push() | moved);
+            let moved = deaf
+                .iter_mut()
+                .filter(|client| !client.peer.stream.as_tcp().peer_addr().is_err())
+                .any(Deaf::push);
+            let moved = deaf
+                .iter_mut()
+                .fold(moved, |moved, client| client.push() | moved);
             quiet = if moved { 0 } else { quiet + 1 };
-            assert!(start.elapsed() < Duration::from_secs(25), "reading stops at the high-water mark");
+            assert!(
+                start.elapsed() < Duration::from_secs(25),
+                "reading stops at the high-water mark"
+            );
         }
         let held = server.process().resident_bytes().saturating_sub(resident) / COUNT as u64;
         let taken = deaf.iter().map(|client| client.sent).max().unwrap();
-        let healthy = Meter::during(server.address, "/echo", Duration::from_millis(2), Duration::from_secs(2)).await;
+        let healthy = Meter::during(
+            server.address,
+            "/echo",
+            Duration::from_millis(2),
+            Duration::from_secs(2),
+        )
+        .await;
         // Nobody is cut before the 30 s, everybody is after them and the 5 s for a close that is not read.
-        assert!(server.process().descriptors() >= descriptors + COUNT, "nobody is cut at once");
-        let ((), _) = eventually(Duration::from_secs(60), "the slow consumers are cut", || {
-            let now = server.process().descriptors();
-            if now <= descriptors { Ok(()) } else { Err(format!("{now} descriptors, {descriptors} before")) }
-        })
+        assert!(
+            server.process().descriptors() >= descriptors + COUNT,
+            "nobody is cut at once"
+        );
+        let ((), _) = eventually(
+            Duration::from_secs(60),
+            "the slow consumers are cut",
+            || {
+                let now = server.process().descriptors();
+                if now <= descriptors {
+                    Ok(())
+                } else {
+                    Err(format!("{now} descriptors, {descriptors} before"))
+                }
+            },
+        )
         .await;
         let cut = start.elapsed();
         figure(
@@ -88,7 +127,10 @@ fn a_thousand_that_never_read_are_held_back_and_then_cut() {
             ),
         );
         assert!(held <= 512 * 1024, "at most 512 KiB a session: {held}");
-        assert!(cut >= Duration::from_secs(30), "cut after 30 s, not before: {cut:?}");
+        assert!(
+            cut >= Duration::from_secs(30),
+            "cut after 30 s, not before: {cut:?}"
+        );
         server.assert_healthy();
     });
 }
@@ -112,7 +154,10 @@ async fn come_and_go(address: SocketAddr, number: usize) -> Result<(), String> {
             let mut peer = Peer::open(stream, &Head::upgrade("/echo")).await;
             match way {
                 // In the middle of a frame.
-                3 => peer.raw(&Frame::text("half of it").encode(Some(MASK))[..9]).await,
+                3 => {
+                    peer.raw(&Frame::text("half of it").encode(Some(MASK))[..9])
+                        .await
+                }
                 // With an echo under way.
                 4 => peer.send_text("answer me").await,
                 // Data after close: ignored, the close is answered.
@@ -146,7 +191,10 @@ fn a_hundred_thousand_bad_leavers_leave_nothing_behind() {
     covers("ends.lost");
     alone(async {
         const CYCLES: usize = 100_000;
-        let dead_peers = Mount::new("/watched", "echo").shared().websocket("ping_interval", "1s").websocket("timeout", "1s");
+        let dead_peers = Mount::new("/watched", "echo")
+            .shared()
+            .websocket("ping_interval", "1s")
+            .websocket("timeout", "1s");
         let server = Child::start(&Site::echo().workers(2).mount(dead_peers));
         let address = server.address;
         Peer::connect(address, "/echo").await.leave(1000).await;
@@ -176,7 +224,7 @@ fn a_hundred_thousand_bad_leavers_leave_nothing_behind() {
 
         let resident = server.process().resident_bytes();
         let begin = Instant::now();
-        let mut tasks = JoinSet::new();
+        let mut tasks: JoinSet<Result<(), String>> = JoinSet::new();
         for number in 0..CYCLES {
             if tasks.len() >= 64 {
                 tasks.join_next().await.unwrap().unwrap().unwrap();
@@ -196,17 +244,28 @@ fn a_hundred_thousand_bad_leavers_leave_nothing_behind() {
                 bytes(grown)
             ),
         );
-        assert!(slowest <= Duration::from_secs(5), "a dead peer is cut at the ping timeout");
+        assert!(
+            slowest <= Duration::from_secs(5),
+            "a dead peer is cut at the ping timeout"
+        );
         server.assert_healthy();
     });
 }
 
 /// Waits until the server has its descriptors back.
 async fn back_to(server: &Child, descriptors: usize, after: &str) -> Duration {
-    let ((), took) = eventually(Duration::from_secs(5), &format!("descriptors back after {after}"), || {
-        let now = server.process().descriptors();
-        if now <= descriptors { Ok(()) } else { Err(format!("{now}, {descriptors} at the start")) }
-    })
+    let ((), took) = eventually(
+        Duration::from_secs(5),
+        &format!("descriptors back after {after}"),
+        || {
+            let now = server.process().descriptors();
+            if now <= descriptors {
+                Ok(())
+            } else {
+                Err(format!("{now}, {descriptors} at the start"))
+            }
+        },
+    )
     .await;
     took
 }
@@ -224,4 +283,56 @@ async fn cut_off(peer: &mut Peer) -> Option<u16> {
             Incoming::End(End::Eof | End::Reset) => return code,
         }
     }
+}
+
+#[test]
+fn a_room_of_ten_thousand_does_not_wait_for_its_slow_readers() {
+    covers("peer.slow-readers");
+    alone(async {
+        const FAST: usize = 9_900;
+        const SLOW: usize = 100;
+        // Each sample is one text to the whole room, timed until the last of the fast has it.
+        const ROUNDS: usize = 30;
+        let room = Mount::new("/rooms/{room}", "probe").set("instance", "{room}");
+        let server = Child::start(&Site::new().workers(2).mount(room));
+        let head = Head::upgrade("/rooms/1");
+        let mut fast = Vec::with_capacity(FAST);
+        for number in 0..FAST {
+            let stream = Stream::dial(server.address, Dial::from(2 + (number % 8) as u8)).await;
+            fast.push(Peer::open(stream, &head).await);
+        }
+        let before = broadcasts(&mut fast, ROUNDS).await;
+        let mut slow = Vec::with_capacity(SLOW);
+        for _ in 0..SLOW {
+            let stream = Stream::dial(server.address, Dial::small_buffers()).await;
+            let mut peer = Peer::open(stream, &head).await;
+            // Their queues are full from the start.
+            peer.send_text("try-fill 10000 16000").await;
+            slow.push(peer);
+        }
+        let beside = broadcasts(&mut fast, ROUNDS).await;
+        figure(
+            "peer.slow-readers",
+            format!(
+                "a text to {FAST} fast readers, by reader; alone: {before}; beside {SLOW} that do not read: {beside}"
+            ),
+        );
+        beside.assert_within(1.5, &before, Duration::from_millis(5));
+        server.assert_healthy();
+    });
+}
+
+/// Texts to the whole room; the delay of each delivery.
+async fn broadcasts(peers: &mut [Peer], rounds: usize) -> Latencies {
+    let mut times = Vec::new();
+    for round in 0..rounds {
+        let text = format!("round {round}");
+        let start = Instant::now();
+        peers[0].send_text(format!("broadcast {text}")).await;
+        for peer in &mut *peers {
+            peer.expect_text(&text).await;
+            times.push(start.elapsed());
+        }
+    }
+    Latencies::of(times)
 }

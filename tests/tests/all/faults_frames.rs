@@ -34,7 +34,14 @@ fn an_unmasked_frame_is_1002() {
         let server = start(&Site::echo()).await;
         let offences = unmasked();
         punished(server.address, &offences).await;
-        figure("peer.unmasked", format!("1002 and FIN for {} of {} frames", offences.len(), offences.len()));
+        figure(
+            "peer.unmasked",
+            format!(
+                "1002 and FIN for {} of {} frames",
+                offences.len(),
+                offences.len()
+            ),
+        );
     });
 }
 
@@ -51,16 +58,28 @@ fn broken_frame_rules_end_with_a_close_frame_and_a_fin() {
         let mut warm = Peer::connect(server.address, "/echo").await;
         warm.send_binary(vec![0; 1 << 20]).await;
         warm.message().await;
-        let (virtual_before, resident_before) = (server.process().virtual_bytes(), server.process().resident_bytes());
+        let (virtual_before, resident_before) = (
+            server.process().virtual_bytes(),
+            server.process().resident_bytes(),
+        );
         let mut waiting = Vec::new();
         for _ in 0..COUNT {
             let mut peer = Peer::connect(server.address, "/echo").await;
-            peer.raw(Frame::binary([7]).encode_declaring(MIB, Some(MASK))).await;
+            peer.raw(Frame::binary([7]).encode_declaring(MIB, Some(MASK)))
+                .await;
             waiting.push(peer);
         }
         warm.expect_echo("all of them were read").await;
-        let reserved = server.process().virtual_bytes().saturating_sub(virtual_before) / COUNT;
-        let resident = server.process().resident_bytes().saturating_sub(resident_before) / COUNT;
+        let reserved = server
+            .process()
+            .virtual_bytes()
+            .saturating_sub(virtual_before)
+            / COUNT;
+        let resident = server
+            .process()
+            .resident_bytes()
+            .saturating_sub(resident_before)
+            / COUNT;
         figure(
             "peer.frame-rules",
             format!(
@@ -71,7 +90,10 @@ fn broken_frame_rules_end_with_a_close_frame_and_a_fin() {
                 bytes(reserved)
             ),
         );
-        assert!(reserved < MIB / 4, "1 MiB was declared, {reserved} bytes were reserved");
+        assert!(
+            reserved < MIB / 4,
+            "1 MiB was declared, {reserved} bytes were reserved"
+        );
         server.assert_healthy();
     });
 }
@@ -83,7 +105,14 @@ fn bad_utf8_is_1007_within_the_frame() {
         let server = start(&Site::echo()).await;
         let offences = bad_utf8();
         punished(server.address, &offences).await;
-        figure("peer.utf8", format!("1007 within the frame for {} of {} texts", offences.len(), offences.len()));
+        figure(
+            "peer.utf8",
+            format!(
+                "1007 within the frame for {} of {} texts",
+                offences.len(),
+                offences.len()
+            ),
+        );
     });
 }
 
@@ -92,7 +121,9 @@ fn two_hundred_thousand_fragments_cost_one_message() {
     covers("peer.fragments");
     alone(async {
         const COUNT: usize = 200_000;
-        let flat = Mount::new("/flat", "echo").shared().websocket("fragments_max", 1_000_000);
+        let flat = Mount::new("/flat", "echo")
+            .shared()
+            .websocket("fragments_max", 1_000_000);
         let server = Child::start(&Site::echo().mount(flat));
         let mut results = Vec::new();
         for (name, payload) in [("empty", ""), ("1-byte", "x")] {
@@ -114,8 +145,15 @@ fn two_hundred_thousand_fragments_cost_one_message() {
                 peer.leave(1000).await;
             })
             .await;
-            results.push(format!("{name}: {} to 1008 at the cap, {} as one flat buffer", bytes(capped), bytes(joined)));
-            assert!(capped <= MIB && joined <= MIB, "bound = the message limit: {capped}, {joined}");
+            results.push(format!(
+                "{name}: {} to 1008 at the cap, {} as one flat buffer",
+                bytes(capped),
+                bytes(joined)
+            ));
+            assert!(
+                capped <= MIB && joined <= MIB,
+                "bound = the message limit: {capped}, {joined}"
+            );
         }
         figure("peer.fragments", results.join("; "));
         server.assert_healthy();
@@ -172,11 +210,20 @@ fn a_flood_of_pings_leaves_one_pong_waiting() {
                 let count = peer.stream.send_now(&rest).expect("the session stays open");
                 rest.drain(..count);
             }
-            let Some(incoming) = peer.poll_within(Duration::from_millis(if rest.is_empty() { 10_000 } else { 20 })).await else {
+            let Some(incoming) = peer
+                .poll_within(Duration::from_millis(if rest.is_empty() {
+                    10_000
+                } else {
+                    20
+                }))
+                .await
+            else {
                 assert!(!rest.is_empty(), "the last ping is answered");
                 continue;
             };
-            let Incoming::Frame(frame) = incoming else { panic!("the session stays open: {incoming:?}") };
+            let Incoming::Frame(frame) = incoming else {
+                panic!("the session stays open: {incoming:?}")
+            };
             if frame.opcode == opcode::PONG {
                 let number = u64::from_be_bytes(*frame.payload.first_chunk().unwrap());
                 assert!(last.is_none_or(|last| number > last), "pongs come in order");
@@ -186,7 +233,11 @@ fn a_flood_of_pings_leaves_one_pong_waiting() {
         }
         figure(
             "peer.ping-flood",
-            format!("{} of pings taken from a client that did not read, {pongs} of {next} pongs kept; + {}", bytes(sent), bytes(peak)),
+            format!(
+                "{} of pings taken from a client that did not read, {pongs} of {next} pongs kept; + {}",
+                bytes(sent),
+                bytes(peak)
+            ),
         );
         assert!(peak <= MIB, "bound 1 MiB: {peak}");
         peer.leave(1000).await;
@@ -205,13 +256,20 @@ fn a_deflate_bomb_ends_at_the_message_limit() {
         // A large message that is allowed, so that buffers and inflater have been used once.
         let mut warm = open().await;
         warm.send(Frame::binary(bomb(1 << 20)).rsv(4)).await;
-        assert_eq!(Inflater::new(15).message(&warm.message().await.payload).len(), 1 << 20);
+        assert_eq!(
+            Inflater::new(15)
+                .message(&warm.message().await.payload)
+                .len(),
+            1 << 20
+        );
         warm.leave(1000).await;
 
         let big = bomb(512 << 20);
         let whole = peak_of(&server, async {
             let mut peer = open().await;
-            let _cut = peer.raw_or_fail(Frame::binary(big.as_slice()).rsv(4).encode(Some(MASK))).await;
+            let _cut = peer
+                .raw_or_fail(Frame::binary(big.as_slice()).rsv(4).encode(Some(MASK)))
+                .await;
             peer.expect_close(1009).await;
         })
         .await;
@@ -221,16 +279,23 @@ fn a_deflate_bomb_ends_at_the_message_limit() {
             let mut parts = big[..big.len() / 4].chunks(1_000);
             let first = Frame::binary(parts.next().unwrap()).rsv(4).unfinished();
             let mut frames = first.encode(Some(MASK));
-            frames.extend(parts.flat_map(|part| Frame::continuation(part).unfinished().encode(Some(MASK))));
+            frames.extend(
+                parts.flat_map(|part| Frame::continuation(part).unfinished().encode(Some(MASK))),
+            );
             let _cut = peer.raw_or_fail(frames).await;
             peer.expect_close(1009).await;
         })
         .await;
         let nested = peak_of(&server, async {
             let mut peer = open().await;
-            peer.send(Frame::binary(Deflater::new(15).message(&big)).rsv(4)).await;
+            peer.send(Frame::binary(Deflater::new(15).message(&big)).rsv(4))
+                .await;
             let frame = peer.message().await;
-            assert_eq!(Inflater::new(15).message(&frame.payload), big, "only the outer layer is opened");
+            assert_eq!(
+                Inflater::new(15).message(&frame.payload),
+                big,
+                "only the outer layer is opened"
+            );
             peer.leave(1000).await;
         })
         .await;
@@ -245,7 +310,10 @@ fn a_deflate_bomb_ends_at_the_message_limit() {
             ),
         );
         for peak in [whole, in_fragments, nested] {
-            assert!(peak <= MIB + 64 * 1024, "bound = message limit + 64 KiB: {peak}");
+            assert!(
+                peak <= MIB + 64 * 1024,
+                "bound = message limit + 64 KiB: {peak}"
+            );
         }
         let mut after = Peer::connect(server.address, "/echo").await;
         step("an echo after the bombs", after.expect_echo("served on")).await;

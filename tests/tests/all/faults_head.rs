@@ -33,7 +33,13 @@ struct Dribbler {
 impl Dribbler {
     async fn connect(address: SocketAddr, from: u8) -> Self {
         let stream = Stream::dial(address, Dial::from(from)).await;
-        Self { stream, since: Instant::now(), sent: 0, answer: Vec::new(), ended: None }
+        Self {
+            stream,
+            since: Instant::now(),
+            sent: 0,
+            answer: Vec::new(),
+            ended: None,
+        }
     }
 
     /// Sends the next byte unless the server has ended this.
@@ -52,13 +58,22 @@ impl Dribbler {
         }
         if self.answer.is_empty() && self.sent < bytes.len() {
             // An error is seen at the next read.
-            self.sent += self.stream.send_now(&bytes[self.sent..=self.sent]).unwrap_or(0);
+            self.sent += self
+                .stream
+                .send_now(&bytes[self.sent..=self.sent])
+                .unwrap_or(0);
         }
     }
 }
 
 /// Opens the clients and drives them until the server has ended all of them.
-async fn dribble(address: SocketAddr, count: usize, bytes: &[u8], limit: Duration, mut all_open: impl FnMut()) -> Vec<Dribbler> {
+async fn dribble(
+    address: SocketAddr,
+    count: usize,
+    bytes: &[u8],
+    limit: Duration,
+    mut all_open: impl FnMut(),
+) -> Vec<Dribbler> {
     let mut clients = Vec::with_capacity(count);
     for number in 0..count {
         let mut client = Dribbler::connect(address, 2 + (number % 8) as u8).await;
@@ -71,11 +86,17 @@ async fn dribble(address: SocketAddr, count: usize, bytes: &[u8], limit: Duratio
     loop {
         ticks.tick().await;
         clients.iter_mut().for_each(|client| client.tick(bytes));
-        let open = clients.iter().filter(|client| client.ended.is_none()).count();
+        let open = clients
+            .iter()
+            .filter(|client| client.ended.is_none())
+            .count();
         if open == 0 {
             return clients;
         }
-        assert!(start.elapsed() < limit, "{open} of {count} are still open after {limit:?}");
+        assert!(
+            start.elapsed() < limit,
+            "{open} of {count} are still open after {limit:?}"
+        );
     }
 }
 
@@ -91,9 +112,15 @@ fn ten_thousand_slow_handshakes_end_at_the_deadline() {
         let meter = Meter::start(server.address, "/echo", interval);
         let mut grown = 0;
         let head = Head::upgrade("/echo").bytes();
-        let clients = dribble(server.address, COUNT, &head, Duration::from_secs(15), || {
-            grown = server.process().resident_bytes().saturating_sub(resident);
-        })
+        let clients = dribble(
+            server.address,
+            COUNT,
+            &head,
+            Duration::from_secs(15),
+            || {
+                grown = server.process().resident_bytes().saturating_sub(resident);
+            },
+        )
         .await;
         let during = meter.stop();
         for client in &clients {
@@ -109,7 +136,10 @@ fn ten_thousand_slow_handshakes_end_at_the_deadline() {
                 bytes(grown / COUNT as u64)
             ),
         );
-        assert!(*first >= Duration::from_millis(4_900) && *last <= Duration::from_secs(5) + 2 * TICK + Duration::from_secs(1));
+        assert!(
+            *first >= Duration::from_millis(4_900)
+                && *last <= Duration::from_secs(5) + 2 * TICK + Duration::from_secs(1)
+        );
         assert!(grown / COUNT as u64 <= 4096, "at most 4 KiB each");
         during.assert_within(2.0, &before, JITTER);
         server.assert_healthy();
@@ -122,10 +152,20 @@ fn big_heads_are_refused_before_they_are_read() {
     alone(async {
         const COUNT: u64 = 500;
         let server = Child::start(&Site::echo());
-        let big = Head::upgrade("/echo").header("X-Big", &"b".repeat(65_536)).bytes();
-        let many = (0..2_000).fold(Head::upgrade("/echo"), |head, number| head.header(&format!("X-{number}"), "1")).bytes();
+        let big = Head::upgrade("/echo")
+            .header("X-Big", &"b".repeat(65_536))
+            .bytes();
+        let many = (0..2_000)
+            .fold(Head::upgrade("/echo"), |head, number| {
+                head.header(&format!("X-{number}"), "1")
+            })
+            .bytes();
         let long = Head::upgrade(&format!("/echo?{}", "q".repeat(16_384))).bytes();
-        let kinds = [("64 KiB header", &big, 431), ("2,000 headers", &many, 431), ("16 KiB target", &long, 414)];
+        let kinds = [
+            ("64 KiB header", &big, 431),
+            ("2,000 headers", &many, 431),
+            ("16 KiB target", &long, 414),
+        ];
         for (name, head, status) in kinds {
             refused(server.address, name, head, status).await;
         }
@@ -145,8 +185,17 @@ fn big_heads_are_refused_before_they_are_read() {
             let response = http.response().await;
             assert_eq!(response.map(|response| response.status), Some(431));
         }
-        figure("peer.big-head", format!("431, 431, 414; a head of 16,000 bytes that waits costs {}", bytes(grown)));
-        assert!(grown <= 24 * 1024, "about what may be read of a head: {grown}");
+        figure(
+            "peer.big-head",
+            format!(
+                "431, 431, 414; a head of 16,000 bytes that waits costs {}",
+                bytes(grown)
+            ),
+        );
+        assert!(
+            grown <= 24 * 1024,
+            "about what may be read of a head: {grown}"
+        );
         server.assert_healthy();
     });
 }
@@ -159,14 +208,33 @@ fn ambiguous_heads_are_all_refused() {
         let mut heads = smuggled();
         let upgrade = Head::upgrade("/echo");
         heads.push(("no Host", upgrade.clone().without("Host").bytes()));
-        heads.push(("3-byte key", upgrade.clone().with("Sec-WebSocket-Key", "Zm9v").bytes()));
-        heads.push(("two keys, both good", upgrade.clone().header("Sec-WebSocket-Key", KEY).bytes()));
-        heads.push(("POST", upgrade.clone().request_line("POST /echo HTTP/1.1").bytes()));
-        heads.push(("HTTP/1.0", upgrade.request_line("GET /echo HTTP/1.0").bytes()));
+        heads.push((
+            "3-byte key",
+            upgrade.clone().with("Sec-WebSocket-Key", "Zm9v").bytes(),
+        ));
+        heads.push((
+            "two keys, both good",
+            upgrade.clone().header("Sec-WebSocket-Key", KEY).bytes(),
+        ));
+        heads.push((
+            "POST",
+            upgrade.clone().request_line("POST /echo HTTP/1.1").bytes(),
+        ));
+        heads.push((
+            "HTTP/1.0",
+            upgrade.request_line("GET /echo HTTP/1.0").bytes(),
+        ));
         for (name, head) in &heads {
             refused(server.address, name, head, 400).await;
         }
-        figure("peer.smuggling", format!("{} of {} heads refused with 400 and a close", heads.len(), heads.len()));
+        figure(
+            "peer.smuggling",
+            format!(
+                "{} of {} heads refused with 400 and a close",
+                heads.len(),
+                heads.len()
+            ),
+        );
     });
 }
 
@@ -177,10 +245,17 @@ fn foreign_origins_stay_out() {
         let server = start(&Site::new().mount(Mount::new("/echo", "echo").shared())).await;
         let mut inside = 0;
         for origin in FOREIGN {
-            let response = exchange(server.address, &Head::upgrade("/echo").header("Origin", origin)).await;
+            let response = exchange(
+                server.address,
+                &Head::upgrade("/echo").header("Origin", origin),
+            )
+            .await;
             inside += u32::from(response.status != 403);
         }
-        figure("peer.origin", format!("{inside} of {} foreign origins in", FOREIGN.len()));
+        figure(
+            "peer.origin",
+            format!("{inside} of {} foreign origins in", FOREIGN.len()),
+        );
         assert_eq!(inside, 0);
     });
 }
@@ -202,9 +277,16 @@ fn half_a_client_hello_waits_no_longer_than_the_deadline() {
         let folder = Folder::new();
         folder.write("cert.pem", &identity.certificate);
         folder.write("key.pem", &identity.key);
-        let site = Site::echo().workers(2).section("tls", "certificate", "cert.pem").section("tls", "key", "key.pem");
+        let site = Site::echo()
+            .workers(2)
+            .section("tls", "certificate", "cert.pem")
+            .section("tls", "key", "key.pem");
         let server = Child::start_in(folder, &site);
-        let mut healthy = Peer::open(authority.stream(server.address).await, &Head::upgrade("/echo")).await;
+        let mut healthy = Peer::open(
+            authority.stream(server.address).await,
+            &Head::upgrade("/echo"),
+        )
+        .await;
         healthy.expect_echo("before").await;
         let resident = server.process().resident_bytes();
 
@@ -226,13 +308,23 @@ fn half_a_client_hello_waits_no_longer_than_the_deadline() {
             slowest = slowest.max(since.elapsed());
         }
         healthy.expect_echo("after").await;
-        let mut late = Peer::open(authority.stream(server.address).await, &Head::upgrade("/echo")).await;
+        let mut late = Peer::open(
+            authority.stream(server.address).await,
+            &Head::upgrade("/echo"),
+        )
+        .await;
         late.expect_echo("there is room again").await;
         figure(
             "peer.tls",
-            format!("{COUNT} half ClientHellos ended within {slowest:.1?} of their start; {} each", bytes(grown / COUNT as u64)),
+            format!(
+                "{COUNT} half ClientHellos ended within {slowest:.1?} of their start; {} each",
+                bytes(grown / COUNT as u64)
+            ),
         );
-        assert!(slowest <= Duration::from_secs(8), "the handshake deadline is 5 s");
+        assert!(
+            slowest <= Duration::from_secs(8),
+            "the handshake deadline is 5 s"
+        );
         server.assert_healthy();
     });
 }

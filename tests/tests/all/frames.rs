@@ -21,8 +21,15 @@ pub(crate) struct Offence {
 }
 
 fn offence(name: impl Into<String>, code: u16, frames: &[Frame]) -> Offence {
-    let bytes = frames.iter().flat_map(|frame| frame.encode(Some(MASK))).collect();
-    Offence { name: name.into(), bytes, code }
+    let bytes = frames
+        .iter()
+        .flat_map(|frame| frame.encode(Some(MASK)))
+        .collect();
+    Offence {
+        name: name.into(),
+        bytes,
+        code,
+    }
 }
 
 /// Sends each offence on a session of its own and asserts the close.
@@ -34,11 +41,17 @@ pub(crate) async fn punished(address: std::net::SocketAddr, offences: &[Offence]
         match &incoming {
             wharf_tests::peer::Incoming::Frame(frame) => {
                 assert_eq!(frame.opcode, opcode::CLOSE, "{name}: {frame:?}");
-                assert_eq!(frame.close_reason().map(|(code, _)| code), Some(*code), "{name}");
+                assert_eq!(
+                    frame.close_reason().map(|(code, _)| code),
+                    Some(*code),
+                    "{name}"
+                );
             }
             wharf_tests::peer::Incoming::End(end) => panic!("{name}: no close frame, {end:?}"),
         }
-        let _gone = peer.raw_or_fail(Frame::close(*code, "").encode(Some(MASK))).await;
+        let _gone = peer
+            .raw_or_fail(Frame::close(*code, "").encode(Some(MASK)))
+            .await;
         peer.expect_eof().await;
     }
 }
@@ -47,16 +60,30 @@ fn check(offences: Vec<Offence>) {
     scenario(async move {
         let server = start(&Site::echo()).await;
         punished(server.address, &offences).await;
-        Peer::connect(server.address, "/echo").await.expect_echo("served on").await;
+        Peer::connect(server.address, "/echo")
+            .await
+            .expect_echo("served on")
+            .await;
     });
 }
 
 /// Unmasked frames of every kind.
 pub(crate) fn unmasked() -> Vec<Offence> {
-    [Frame::text("hi"), Frame::binary([1]), Frame::text(""), Frame::ping("p"), Frame::pong(""), Frame::close(1000, "")]
-        .into_iter()
-        .map(|frame| Offence { name: format!("unmasked {frame:?}"), bytes: frame.encode(None), code: 1002 })
-        .collect()
+    [
+        Frame::text("hi"),
+        Frame::binary([1]),
+        Frame::text(""),
+        Frame::ping("p"),
+        Frame::pong(""),
+        Frame::close(1000, ""),
+    ]
+    .into_iter()
+    .map(|frame| Offence {
+        name: format!("unmasked {frame:?}"),
+        bytes: frame.encode(None),
+        code: 1002,
+    })
+    .collect()
 }
 
 /// Reserved bits, opcodes, control and continuation rules.
@@ -72,8 +99,17 @@ pub(crate) fn broken_rules() -> Vec<Offence> {
 fn reserved_bits() -> Vec<Offence> {
     let mut all = Vec::new();
     for bits in 1..=7 {
-        for frame in [Frame::text("hi"), Frame::binary([1]), Frame::ping(""), Frame::close(1000, "")] {
-            all.push(offence(format!("reserved {bits:03b} {frame:?}"), 1002, &[frame.rsv(bits)]));
+        for frame in [
+            Frame::text("hi"),
+            Frame::binary([1]),
+            Frame::ping(""),
+            Frame::close(1000, ""),
+        ] {
+            all.push(offence(
+                format!("reserved {bits:03b} {frame:?}"),
+                1002,
+                &[frame.rsv(bits)],
+            ));
         }
     }
     all
@@ -90,7 +126,11 @@ fn bad_control_frames() -> Vec<Offence> {
     vec![
         offence("fragmented ping", 1002, &[Frame::ping("p").unfinished()]),
         offence("fragmented pong", 1002, &[Frame::pong("p").unfinished()]),
-        offence("fragmented close", 1002, &[Frame::close(1000, "").unfinished()]),
+        offence(
+            "fragmented close",
+            1002,
+            &[Frame::close(1000, "").unfinished()],
+        ),
         offence("ping of 126", 1002, &[Frame::ping([0; 126])]),
         offence("pong of 126", 1002, &[Frame::pong([0; 126])]),
         offence("close of 126", 1002, &[Frame::close(1000, [b'r'; 124])]),
@@ -101,10 +141,29 @@ fn bad_control_frames() -> Vec<Offence> {
 fn bad_continuations() -> Vec<Offence> {
     vec![
         offence("nothing to continue", 1002, &[Frame::continuation("x")]),
-        offence("nothing to continue, unfinished", 1002, &[Frame::continuation("x").unfinished()]),
-        offence("text in text", 1002, &[Frame::text("a").unfinished(), Frame::text("b")]),
-        offence("binary in text", 1002, &[Frame::text("a").unfinished(), Frame::binary([1])]),
-        offence("text in binary", 1002, &[Frame::binary([1]).unfinished(), Frame::text("b").unfinished()]),
+        offence(
+            "nothing to continue, unfinished",
+            1002,
+            &[Frame::continuation("x").unfinished()],
+        ),
+        offence(
+            "text in text",
+            1002,
+            &[Frame::text("a").unfinished(), Frame::text("b")],
+        ),
+        offence(
+            "binary in text",
+            1002,
+            &[Frame::text("a").unfinished(), Frame::binary([1])],
+        ),
+        offence(
+            "text in binary",
+            1002,
+            &[
+                Frame::binary([1]).unfinished(),
+                Frame::text("b").unfinished(),
+            ],
+        ),
     ]
 }
 
@@ -116,7 +175,12 @@ fn lying_lengths() -> Vec<Offence> {
     };
     let mut high_bit = declared(1 << 63);
     high_bit.code = 1002;
-    vec![declared((1 << 20) + 1), declared(1 << 32), declared(1 << 62), high_bit]
+    vec![
+        declared((1 << 20) + 1),
+        declared(1 << 32),
+        declared(1 << 62),
+        high_bit,
+    ]
 }
 
 /// Text that is no UTF-8, as early as it can be known.
@@ -134,23 +198,51 @@ pub(crate) fn bad_utf8() -> Vec<Offence> {
     ];
     let mut all = Vec::new();
     for bytes in bad {
-        all.push(offence(format!("{bytes:x?} whole"), 1007, &[Frame::text(bytes)]));
-        all.push(offence(format!("{bytes:x?} in an unfinished message"), 1007, &[Frame::text(bytes).unfinished()]));
+        all.push(offence(
+            format!("{bytes:x?} whole"),
+            1007,
+            &[Frame::text(bytes)],
+        ));
+        all.push(offence(
+            format!("{bytes:x?} in an unfinished message"),
+            1007,
+            &[Frame::text(bytes).unfinished()],
+        ));
         let mut split = vec![Frame::text("").unfinished()];
-        split.extend(bytes.iter().map(|&byte| Frame::continuation([byte]).unfinished()));
+        split.extend(
+            bytes
+                .iter()
+                .map(|&byte| Frame::continuation([byte]).unfinished()),
+        );
         all.push(offence(format!("{bytes:x?} split"), 1007, &split));
         let mut reason = Frame::close(1000, bytes);
         reason.payload.truncate(125);
         all.push(offence(format!("{bytes:x?} as a reason"), 1007, &[reason]));
         let half = Frame::text([bytes, b"this never comes"].concat()).encode(Some(MASK));
         let cut = half.len() - b"this never comes".len();
-        all.push(Offence { name: format!("{bytes:x?} in half a frame"), bytes: half[..cut].to_vec(), code: 1007 });
+        all.push(Offence {
+            name: format!("{bytes:x?} in half a frame"),
+            bytes: half[..cut].to_vec(),
+            code: 1007,
+        });
     }
     for bytes in [b"\xce".as_slice(), b"\xe1\xbd", b"a\xf0\x9f\x98"] {
-        all.push(offence(format!("{bytes:x?} ends too early"), 1007, &[Frame::text(bytes)]));
+        all.push(offence(
+            format!("{bytes:x?} ends too early"),
+            1007,
+            &[Frame::text(bytes)],
+        ));
         let parts = [Frame::text(bytes).unfinished(), Frame::continuation("")];
-        all.push(offence(format!("{bytes:x?} ends too early, in parts"), 1007, &parts));
-        all.push(offence(format!("{bytes:x?} ends a reason too early"), 1007, &[Frame::close(1000, bytes)]));
+        all.push(offence(
+            format!("{bytes:x?} ends too early, in parts"),
+            1007,
+            &parts,
+        ));
+        all.push(offence(
+            format!("{bytes:x?} ends a reason too early"),
+            1007,
+            &[Frame::close(1000, bytes)],
+        ));
     }
     all
 }
@@ -198,7 +290,8 @@ fn a_message_in_parts_with_control_frames_between_is_joined() {
         peer.send(Frame::pong("nobody asked")).await;
         peer.send(Frame::continuation("").unfinished()).await;
         // A character split over two frames.
-        peer.send(Frame::continuation([0xe2, 0x82]).unfinished()).await;
+        peer.send(Frame::continuation([0xe2, 0x82]).unfinished())
+            .await;
         peer.send(Frame::continuation([0xac])).await;
         peer.expect_text("Hä€").await;
         for length in [0, 1, 125, 126, 127, 65_535, 65_536, 1 << 20] {
@@ -213,8 +306,14 @@ fn a_message_in_parts_with_control_frames_between_is_joined() {
 #[test]
 fn close_codes_that_must_not_be_sent_are_protocol_errors() {
     covers("frames.close-code");
-    let bad = [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 1999, 2000, 2999, 5000, 65_535];
-    check(bad.into_iter().map(|code| offence(format!("code {code}"), 1002, &[Frame::close(code, "")])).collect());
+    let bad = [
+        0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 1999, 2000, 2999, 5000, 65_535,
+    ];
+    check(
+        bad.into_iter()
+            .map(|code| offence(format!("code {code}"), 1002, &[Frame::close(code, "")]))
+            .collect(),
+    );
 }
 
 #[test]
@@ -222,8 +321,14 @@ fn close_codes_that_may_be_sent_come_back() {
     covers("frames.close-code");
     scenario(async {
         let server = start(&Site::echo()).await;
-        for code in (1000..=1003).chain(1007..=1014).chain([3000, 3999, 4000, 4999]) {
-            Peer::connect(server.address, "/echo").await.leave(code).await;
+        for code in (1000..=1003)
+            .chain(1007..=1014)
+            .chain([3000, 3999, 4000, 4999])
+        {
+            Peer::connect(server.address, "/echo")
+                .await
+                .leave(code)
+                .await;
         }
     });
 }
@@ -240,7 +345,13 @@ fn text_is_any_unicode() {
     scenario(async {
         let server = start(&Site::echo()).await;
         let mut peer = Peer::connect(server.address, "/echo").await;
-        for text in ["", "\0", "κόσμε", "\u{7f}\u{80}\u{7ff}\u{800}\u{ffff}\u{10000}\u{10ffff}", "\u{d7ff}\u{e000}\u{feff}"] {
+        for text in [
+            "",
+            "\0",
+            "κόσμε",
+            "\u{7f}\u{80}\u{7ff}\u{800}\u{ffff}\u{10000}\u{10ffff}",
+            "\u{d7ff}\u{e000}\u{feff}",
+        ] {
             peer.expect_echo(text).await;
             // The same again, each byte in a frame of its own.
             peer.send(Frame::text("").unfinished()).await;
@@ -259,7 +370,9 @@ fn frames_and_messages_have_a_limit() {
     covers("settings.max-frame");
     covers("settings.max-message");
     scenario(async {
-        let small_frames = Mount::new("/echo", "echo").shared().websocket("max_frame_bytes", 1_000);
+        let small_frames = Mount::new("/echo", "echo")
+            .shared()
+            .websocket("max_frame_bytes", 1_000);
         let server = start(&Site::new().mount(small_frames)).await;
         let mut peer = Peer::connect(server.address, "/echo").await;
         peer.send_binary([0; 1_000]).await;
@@ -267,17 +380,29 @@ fn frames_and_messages_have_a_limit() {
         peer.send(Frame::binary([1; 1_000]).unfinished()).await;
         peer.send(Frame::continuation([1; 1_000])).await;
         peer.expect_binary(&[1; 2_000]).await;
-        punished(server.address, &[offence("frame", 1009, &[Frame::binary([0; 1_001])])]).await;
+        punished(
+            server.address,
+            &[offence("frame", 1009, &[Frame::binary([0; 1_001])])],
+        )
+        .await;
 
-        let small_messages = Mount::new("/echo", "echo").shared().websocket("max_message_bytes", 1_000);
+        let small_messages = Mount::new("/echo", "echo")
+            .shared()
+            .websocket("max_message_bytes", 1_000);
         let server = start(&Site::new().mount(small_messages)).await;
         let mut peer = Peer::connect(server.address, "/echo").await;
         peer.send_binary([0; 1_000]).await;
         peer.expect_binary(&[0; 1_000]).await;
-        let joined = [Frame::binary([0; 600]).unfinished(), Frame::continuation([0; 401]).unfinished()];
+        let joined = [
+            Frame::binary([0; 600]).unfinished(),
+            Frame::continuation([0; 401]).unfinished(),
+        ];
         punished(
             server.address,
-            &[offence("message", 1009, &[Frame::binary([0; 1_001])]), offence("joined", 1009, &joined)],
+            &[
+                offence("message", 1009, &[Frame::binary([0; 1_001])]),
+                offence("joined", 1009, &joined),
+            ],
         )
         .await;
     });
@@ -288,8 +413,19 @@ fn a_message_of_1_mib_is_the_largest_by_default() {
     covers("settings.max-message");
     covers("frames.too-big");
     check(vec![
-        offence("a byte more", 1009, &[Frame::binary(vec![0; (1 << 20) + 1])]),
-        offence("joined", 1009, &[Frame::binary(vec![0; 1 << 20]).unfinished(), Frame::continuation([0])]),
+        offence(
+            "a byte more",
+            1009,
+            &[Frame::binary(vec![0; (1 << 20) + 1])],
+        ),
+        offence(
+            "joined",
+            1009,
+            &[
+                Frame::binary(vec![0; 1 << 20]).unfinished(),
+                Frame::continuation([0]),
+            ],
+        ),
     ]);
 }
 
@@ -325,7 +461,9 @@ fn a_message_comes_in_4096_fragments_at_most() {
 fn a_message_has_a_time_from_first_to_last() {
     covers("frames.duration");
     scenario(async {
-        let hasty = Mount::new("/echo", "echo").shared().websocket("message_duration_max", "300ms");
+        let hasty = Mount::new("/echo", "echo")
+            .shared()
+            .websocket("message_duration_max", "300ms");
         let server = start(&Site::new().mount(hasty)).await;
         let mut peer = Peer::connect(server.address, "/echo").await;
         peer.send(Frame::text("a").unfinished()).await;
@@ -363,6 +501,9 @@ fn what_comes_behind_the_handshake_is_delivered() {
             }
             peer.leave(1000).await;
         }
-        figure("peer.read-ahead", "103 of 103 messages in the handshake's own packets delivered");
+        figure(
+            "peer.read-ahead",
+            "103 of 103 messages in the handshake's own packets delivered",
+        );
     });
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use wharf_tests::deadline::{eventually, scenario};
+use wharf_tests::deadline::scenario;
 use wharf_tests::http::{Head, KEY};
 use wharf_tests::peer::{HttpPeer, Peer, exchange};
 use wharf_tests::server::start;
@@ -15,7 +15,10 @@ use crate::promises::covers;
 pub(crate) async fn refused(address: std::net::SocketAddr, name: &str, bytes: &[u8], status: u16) {
     let mut http = HttpPeer::connect(address).await;
     http.send_or_fail(bytes).await;
-    let response = http.response().await.unwrap_or_else(|| panic!("{name}: closed without an answer"));
+    let response = http
+        .response()
+        .await
+        .unwrap_or_else(|| panic!("{name}: closed without an answer"));
     assert_eq!(response.status, status, "{name}: {response:?}");
     http.expect_end().await;
 }
@@ -38,12 +41,41 @@ fn a_correct_handshake_is_let_in() {
         let upgrade = Head::upgrade("/echo");
         for (name, head) in [
             ("plain", upgrade.clone()),
-            ("case", upgrade.clone().with("Upgrade", "WebSocket").with("Connection", "UPGRADE")),
-            ("list", upgrade.clone().with("Connection", "keep-alive, Upgrade")),
-            ("two lines", upgrade.clone().with("Connection", "keep-alive").header("Connection", "upgrade")),
-            ("query", upgrade.clone().request_line("GET /echo?a=1&b HTTP/1.1")),
-            ("absolute form", upgrade.clone().request_line("GET http://wharf.test/echo HTTP/1.1")),
-            ("unknown headers", upgrade.clone().header("X-Other", "1").header("Accept", "*/*")),
+            (
+                "case",
+                upgrade
+                    .clone()
+                    .with("Upgrade", "WebSocket")
+                    .with("Connection", "UPGRADE"),
+            ),
+            (
+                "list",
+                upgrade.clone().with("Connection", "keep-alive, Upgrade"),
+            ),
+            (
+                "two lines",
+                upgrade
+                    .clone()
+                    .with("Connection", "keep-alive")
+                    .header("Connection", "upgrade"),
+            ),
+            (
+                "query",
+                upgrade.clone().request_line("GET /echo?a=1&b HTTP/1.1"),
+            ),
+            (
+                "absolute form",
+                upgrade
+                    .clone()
+                    .request_line("GET http://wharf.test/echo HTTP/1.1"),
+            ),
+            (
+                "unknown headers",
+                upgrade
+                    .clone()
+                    .header("X-Other", "1")
+                    .header("Accept", "*/*"),
+            ),
         ] {
             let_in(server.address, name, &head).await;
         }
@@ -84,7 +116,10 @@ fn there_is_one_host() {
             ("none", upgrade.clone().without("Host")),
             ("two", upgrade.clone().header("Host", "other.test")),
             ("two equal", upgrade.clone().header("Host", "wharf.test")),
-            ("two in one", upgrade.clone().with("Host", "wharf.test, other.test")),
+            (
+                "two in one",
+                upgrade.clone().with("Host", "wharf.test, other.test"),
+            ),
             ("user", upgrade.clone().with("Host", "user@wharf.test")),
             ("path", upgrade.clone().with("Host", "wharf.test/x")),
         ] {
@@ -120,7 +155,10 @@ fn connection_says_upgrade() {
             ("missing", upgrade.clone().without("Connection")),
             ("other", upgrade.clone().with("Connection", "keep-alive")),
             ("longer", upgrade.clone().with("Connection", "upgraded")),
-            ("part", upgrade.clone().with("Connection", "keep-alive-upgrade")),
+            (
+                "part",
+                upgrade.clone().with("Connection", "keep-alive-upgrade"),
+            ),
         ] {
             refused(server.address, name, &head.bytes(), 400).await;
         }
@@ -133,7 +171,13 @@ fn the_key_is_16_bytes_in_base64() {
     scenario(async {
         let server = start(&Site::echo()).await;
         let upgrade = Head::upgrade("/echo");
-        refused(server.address, "missing", &upgrade.clone().without("Sec-WebSocket-Key").bytes(), 400).await;
+        refused(
+            server.address,
+            "missing",
+            &upgrade.clone().without("Sec-WebSocket-Key").bytes(),
+            400,
+        )
+        .await;
         for (name, key) in [
             ("empty", ""),
             ("3 bytes", "Zm9v"),
@@ -144,7 +188,13 @@ fn the_key_is_16_bytes_in_base64() {
             ("space inside", "dGhlIHNhbXBsZSBu b25jZQ=="),
             ("24 letters that are no base64", "************************"),
         ] {
-            refused(server.address, name, &upgrade.clone().with("Sec-WebSocket-Key", key).bytes(), 400).await;
+            refused(
+                server.address,
+                name,
+                &upgrade.clone().with("Sec-WebSocket-Key", key).bytes(),
+                400,
+            )
+            .await;
         }
     });
 }
@@ -170,19 +220,50 @@ pub(crate) fn smuggled() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         (
             "CL with TE",
-            head(upgrade.clone().header("Content-Length", "5").header("Transfer-Encoding", "chunked")),
+            head(
+                upgrade
+                    .clone()
+                    .header("Content-Length", "5")
+                    .header("Transfer-Encoding", "chunked"),
+            ),
         ),
-        ("two CL", head(upgrade.clone().header("Content-Length", "0").header("Content-Length", "5"))),
-        ("two Host", head(upgrade.clone().header("Host", "other.test"))),
-        ("two keys", head(upgrade.clone().header("Sec-WebSocket-Key", KEY))),
-        ("space before the colon", head(upgrade.clone().line("X-Space : 1"))),
-        ("tab before the colon", head(upgrade.clone().line("X-Tab\t: 1"))),
+        (
+            "two CL",
+            head(
+                upgrade
+                    .clone()
+                    .header("Content-Length", "0")
+                    .header("Content-Length", "5"),
+            ),
+        ),
+        (
+            "two Host",
+            head(upgrade.clone().header("Host", "other.test")),
+        ),
+        (
+            "two keys",
+            head(upgrade.clone().header("Sec-WebSocket-Key", KEY)),
+        ),
+        (
+            "space before the colon",
+            head(upgrade.clone().line("X-Space : 1")),
+        ),
+        (
+            "tab before the colon",
+            head(upgrade.clone().line("X-Tab\t: 1")),
+        ),
         ("NUL in a value", head(upgrade.clone().line("X-Nul: a\0b"))),
         ("NUL in a name", head(upgrade.clone().line("X-N\0l: a"))),
         ("obs-fold", head(upgrade.clone().line("X-Fold: a\r\n b"))),
-        ("obs-fold with a tab", head(upgrade.clone().line("X-Fold: a\r\n\tb"))),
+        (
+            "obs-fold with a tab",
+            head(upgrade.clone().line("X-Fold: a\r\n\tb")),
+        ),
         ("a bare CR", head(upgrade.clone().line("X-Cr: a\rb"))),
-        ("a line without a colon", head(upgrade.clone().line("nonsense"))),
+        (
+            "a line without a colon",
+            head(upgrade.clone().line("nonsense")),
+        ),
         ("an empty name", head(upgrade.line(": 1"))),
     ]
 }
@@ -208,11 +289,19 @@ fn the_head_is_16_kib_or_100_headers_at_most() {
             Head::upgrade("/echo").header("X-Pad", &"p".repeat(spare))
         };
         let many = |count: usize| {
-            (5..count).fold(Head::upgrade("/echo"), |head, number| head.header(&format!("X-{number}"), "1"))
+            (5..count).fold(Head::upgrade("/echo"), |head, number| {
+                head.header(&format!("X-{number}"), "1")
+            })
         };
         assert_eq!(padded(16_384).bytes().len(), 16_384);
         let_in(server.address, "16 KiB", &padded(16_384)).await;
-        refused(server.address, "16 KiB and a byte", &padded(16_385).bytes(), 431).await;
+        refused(
+            server.address,
+            "16 KiB and a byte",
+            &padded(16_385).bytes(),
+            431,
+        )
+        .await;
         refused(server.address, "64 KiB", &padded(65_536).bytes(), 431).await;
         let_in(server.address, "100 headers", &many(100)).await;
         refused(server.address, "101 headers", &many(101).bytes(), 431).await;
@@ -228,7 +317,13 @@ fn the_target_is_8_kib_at_most() {
         let target = |bytes: usize| format!("/echo?{}", "q".repeat(bytes - 6));
         let_in(server.address, "8 KiB", &Head::upgrade(&target(8_192))).await;
         for bytes in [8_193, 16_384, 40_000] {
-            refused(server.address, &format!("{bytes}"), &Head::upgrade(&target(bytes)).bytes(), 414).await;
+            refused(
+                server.address,
+                &format!("{bytes}"),
+                &Head::upgrade(&target(bytes)).bytes(),
+                414,
+            )
+            .await;
         }
     });
 }
@@ -257,8 +352,14 @@ fn a_head_has_5_seconds() {
         let elapsed = start.elapsed();
         assert_eq!(response.map(|response| response.status), Some(408));
         http.expect_end().await;
-        assert!(elapsed >= Duration::from_millis(4_900), "the head has its 5 s: {elapsed:?}");
-        assert!(elapsed <= Duration::from_secs(7), "408 at the deadline: {elapsed:?}");
+        assert!(
+            elapsed >= Duration::from_millis(4_900),
+            "the head has its 5 s: {elapsed:?}"
+        );
+        assert!(
+            elapsed <= Duration::from_secs(7),
+            "408 at the deadline: {elapsed:?}"
+        );
     });
 }
 
@@ -267,9 +368,21 @@ fn an_unknown_route_is_not_found() {
     covers("handshake.unknown-route");
     scenario(async {
         let server = start(&Site::echo()).await;
-        for target in ["/", "/other", "/echo/", "/echo/x", "/ECHO", "/echo%2f", "//echo"] {
-            assert_eq!(exchange(server.address, &Head::upgrade(target)).await.status, 404, "{target}");
-            assert_eq!(exchange(server.address, &Head::get(target)).await.status, 404, "{target}");
+        for target in [
+            "/", "/other", "/echo/", "/echo/x", "/ECHO", "/echo%2f", "//echo",
+        ] {
+            assert_eq!(
+                exchange(server.address, &Head::upgrade(target))
+                    .await
+                    .status,
+                404,
+                "{target}"
+            );
+            assert_eq!(
+                exchange(server.address, &Head::get(target)).await.status,
+                404,
+                "{target}"
+            );
         }
     });
 }
@@ -313,17 +426,33 @@ fn a_foreign_origin_is_forbidden_by_default() {
         let server = start(&Site::echo()).await;
         let upgrade = Head::upgrade("/echo");
         let_in(server.address, "no origin", &upgrade).await;
-        let_in(server.address, "same", &upgrade.clone().header("Origin", "http://wharf.test")).await;
+        let_in(
+            server.address,
+            "same",
+            &upgrade.clone().header("Origin", "http://wharf.test"),
+        )
+        .await;
         let with_port = upgrade.clone().with("Host", "wharf.test:8080");
-        let_in(server.address, "same port", &with_port.clone().header("Origin", "http://wharf.test:8080")).await;
+        let_in(
+            server.address,
+            "same port",
+            &with_port.clone().header("Origin", "http://wharf.test:8080"),
+        )
+        .await;
         let other_port = with_port.header("Origin", "http://wharf.test:8081");
         assert_eq!(exchange(server.address, &other_port).await.status, 403);
         for origin in FOREIGN {
-            let response = exchange(server.address, &upgrade.clone().header("Origin", origin)).await;
+            let response =
+                exchange(server.address, &upgrade.clone().header("Origin", origin)).await;
             assert_eq!(response.status, 403, "{origin}");
         }
-        let two = upgrade.header("Origin", "http://wharf.test").header("Origin", "http://evil.example");
-        assert!(matches!(exchange(server.address, &two).await.status, 400 | 403));
+        let two = upgrade
+            .header("Origin", "http://wharf.test")
+            .header("Origin", "http://evil.example");
+        assert!(matches!(
+            exchange(server.address, &two).await.status,
+            400 | 403
+        ));
     });
 }
 
@@ -331,19 +460,37 @@ fn a_foreign_origin_is_forbidden_by_default() {
 fn a_route_lists_its_origins() {
     covers("handshake.origin");
     scenario(async {
-        let listed = Mount::new("/listed", "echo").shared().set("origins", ["https://a.example", "https://b.example:444"]);
+        let listed = Mount::new("/listed", "echo")
+            .shared()
+            .set("origins", ["https://a.example", "https://b.example:444"]);
         let open = Mount::new("/open", "echo").shared().set("origins", "any");
         let server = start(&Site::new().mount(listed).mount(open)).await;
         let status = async |target: &str, origin: &str| {
-            exchange(server.address, &Head::upgrade(target).header("Origin", origin)).await.status
+            exchange(
+                server.address,
+                &Head::upgrade(target).header("Origin", origin),
+            )
+            .await
+            .status
         };
         for origin in ["https://a.example", "https://b.example:444"] {
             assert_eq!(status("/listed", origin).await, 101, "{origin}");
         }
-        for origin in ["http://a.example", "https://b.example", "https://a.example.evil.example", "null", "https://c.example"] {
+        for origin in [
+            "http://a.example",
+            "https://b.example",
+            "https://a.example.evil.example",
+            "null",
+            "https://c.example",
+        ] {
             assert_eq!(status("/listed", origin).await, 403, "{origin}");
         }
-        assert_eq!(exchange(server.address, &Head::upgrade("/listed")).await.status, 101);
+        assert_eq!(
+            exchange(server.address, &Head::upgrade("/listed"))
+                .await
+                .status,
+            101
+        );
         for origin in ["https://anything.example", "null"] {
             assert_eq!(status("/open", origin).await, 101, "{origin}");
         }
@@ -367,13 +514,16 @@ fn a_full_server_says_when_to_come_back() {
         let mut attempts = 0;
         loop {
             attempts += 1;
-            if exchange(server.address, &Head::upgrade("/echo")).await.status == 101 {
+            if exchange(server.address, &Head::upgrade("/echo"))
+                .await
+                .status
+                == 101
+            {
                 break;
             }
             assert!(attempts < 200, "the place is given back");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         first.expect_echo("still not touched").await;
-        let _ = eventually::<()>;
     });
 }

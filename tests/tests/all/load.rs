@@ -26,13 +26,19 @@ async fn sessions(address: SocketAddr, target: &str, count: usize) -> Vec<Peer> 
 }
 
 /// Echoes a message each `pause` until the time is over.
-async fn talk(mut peer: Peer, number: usize, pause: Duration, until: Instant) -> (Vec<Duration>, Peer) {
+async fn talk(
+    mut peer: Peer,
+    number: usize,
+    pause: Duration,
+    until: Instant,
+) -> (Vec<Duration>, Peer) {
     let mut times = Vec::new();
     // Not all in the same moment.
     tokio::time::sleep(pause.mul_f64((number % 100) as f64 / 100.0)).await;
     while Instant::now() < until {
         let start = Instant::now();
-        peer.expect_echo(&format!("session {number} message {}", times.len())).await;
+        peer.expect_echo(&format!("session {number} message {}", times.len()))
+            .await;
         times.push(start.elapsed());
         tokio::time::sleep(pause.saturating_sub(start.elapsed())).await;
     }
@@ -50,7 +56,13 @@ fn ten_thousand_idle_and_a_thousand_active_for_a_minute() {
         let own_instance = Mount::new("/own", "echo");
         let server = Child::start(&Site::echo().workers(2).mount(own_instance));
         let process = server.process();
-        Meter::during(server.address, "/echo", Duration::from_millis(2), Duration::from_millis(500)).await;
+        Meter::during(
+            server.address,
+            "/echo",
+            Duration::from_millis(2),
+            Duration::from_millis(500),
+        )
+        .await;
 
         let before = process.resident_bytes();
         let mut shared = VecDeque::from(sessions(server.address, "/echo", IDLE / 2).await);
@@ -113,8 +125,15 @@ fn ten_thousand_idle_and_a_thousand_active_for_a_minute() {
 /// Answers the pings that have come in; anything else is an error.
 async fn answer_pings(peer: &mut Peer) {
     while let Some(incoming) = peer.poll_within(Duration::ZERO).await {
-        let wharf_tests::peer::Incoming::Frame(frame) = incoming else { panic!("an idle session ended: {incoming:?}") };
-        assert_eq!(frame.opcode, wharf_tests::frame::opcode::PING, "an idle session gets pings only: {frame:?}");
-        peer.send(wharf_tests::frame::Frame::pong(frame.payload)).await;
+        let wharf_tests::peer::Incoming::Frame(frame) = incoming else {
+            panic!("an idle session ended: {incoming:?}")
+        };
+        assert_eq!(
+            frame.opcode,
+            wharf_tests::frame::opcode::PING,
+            "an idle session gets pings only: {frame:?}"
+        );
+        peer.send(wharf_tests::frame::Frame::pong(frame.payload))
+            .await;
     }
 }

@@ -27,105 +27,218 @@ pub(crate) struct Promise {
 }
 
 const fn behaviour(id: &'static str, quote: &'static str) -> Promise {
-    Promise { id, page: Page::Behaviour, quote }
+    Promise {
+        id,
+        page: Page::Behaviour,
+        quote,
+    }
 }
 
 const fn fault(id: &'static str, quote: &'static str) -> Promise {
-    Promise { id, page: Page::Fault, quote }
+    Promise {
+        id,
+        page: Page::Fault,
+        quote,
+    }
 }
 
 /// All of them.
 pub(crate) const PROMISES: &[Promise] = &[
     // Ktor parity.
-    behaviour("settings.ping-interval", "`ping_interval` (default 30 s; `\"off\"`)"),
-    behaviour("settings.timeout", "`timeout` (15 s: one window for writing a ping and getting its pong)"),
+    behaviour(
+        "settings.ping-interval",
+        "`ping_interval` (default 30 s; `\"off\"`)",
+    ),
+    behaviour(
+        "settings.timeout",
+        "`timeout` (15 s: one window for writing a ping and getting its pong)",
+    ),
     behaviour("settings.max-frame", "`max_frame_bytes`"),
     behaviour("settings.max-message", "`max_message_bytes` (1 MiB)"),
-    behaviour("settings.masking", "`mask_outgoing` (off: RFC 6455 forbids it to servers; on, with a warning at start)"),
-    behaviour("routes.paths", "routes with parameters (`/rooms/{room}`), wildcard tail, host"),
-    behaviour("routes.subprotocols", "subprotocol routing, several routes on one path"),
+    behaviour(
+        "settings.masking",
+        "`mask_outgoing` (off: RFC 6455 forbids it to servers; on, with a warning at start)",
+    ),
+    behaviour(
+        "routes.paths",
+        "routes with parameters (`/rooms/{room}`), wildcard tail, host",
+    ),
+    behaviour(
+        "routes.subprotocols",
+        "subprotocol routing, several routes on one path",
+    ),
     behaviour(
         "session.request",
         "`session.request()`: scheme, authority, path, query, parameters, headers, cookies, remote address, offered subprotocols",
     ),
-    behaviour("session.messages", "`on-messages`, `send`, `try-send`, `queued-bytes`, `flush`"),
+    behaviour(
+        "session.messages",
+        "`on-messages`, `send`, `try-send`, `queued-bytes`, `flush`",
+    ),
     behaviour(
         "session.close",
         "`session.close`; `on-close` always runs, exactly once, with code, reason, clean, initiator",
     ),
-    behaviour("keepalive.mutable", "`set-ping-interval`, `set-timeout`: the pinger restarts"),
-    behaviour("keepalive.payload", "keepalive: ping payload not guessable, only an equal pong counts"),
-    behaviour("keepalive.pongs", "pongs are always sent, also with the pinger off"),
-    behaviour("session.trap", "a trap closes 1011 (Ktor lets the client see 1006)"),
+    behaviour(
+        "keepalive.mutable",
+        "`set-ping-interval`, `set-timeout`: the pinger restarts",
+    ),
+    behaviour(
+        "keepalive.payload",
+        "keepalive: ping payload not guessable, only an equal pong counts",
+    ),
+    behaviour(
+        "keepalive.pongs",
+        "pongs are always sent, also with the pinger off",
+    ),
+    behaviour(
+        "session.trap",
+        "a trap closes 1011 (Ktor lets the client see 1006)",
+    ),
     behaviour(
         "server.embedded",
         "the library: `Server::builder()…start()` on port 0 or given, with a handle to stop, drain",
     ),
     behaviour("http.plain", "plain HTTP on the same listener"),
-    behaviour("http.pipelining", "pipelined requests answered in order, at most 3 waiting"),
+    behaviour(
+        "http.pipelining",
+        "pipelined requests answered in order, at most 3 waiting",
+    ),
     // Handshake.
     behaviour("handshake.get", "GET … else 400"),
     behaviour("handshake.http-version", "HTTP/1.1 or later … else 400"),
     behaviour("handshake.host", "one Host … else 400"),
     behaviour("handshake.upgrade", "`Upgrade: websocket` … else 400"),
-    behaviour("handshake.connection", "`Connection` with the token upgrade … else 400"),
-    behaviour("handshake.key", "`Sec-WebSocket-Key` of 16 bytes base64: else 400"),
-    behaviour("handshake.version", "Version not 13: 426 with `Sec-WebSocket-Version: 13`"),
+    behaviour(
+        "handshake.connection",
+        "`Connection` with the token upgrade … else 400",
+    ),
+    behaviour(
+        "handshake.key",
+        "`Sec-WebSocket-Key` of 16 bytes base64: else 400",
+    ),
+    behaviour(
+        "handshake.version",
+        "Version not 13: 426 with `Sec-WebSocket-Version: 13`",
+    ),
     behaviour(
         "handshake.smuggling",
         "CL with TE, two Host, two keys, a space before the colon, NUL, obs-fold: 400 and close",
     ),
-    behaviour("handshake.head-limits", "Head over 16 KiB or 100 headers: 431"),
+    behaviour(
+        "handshake.head-limits",
+        "Head over 16 KiB or 100 headers: 431",
+    ),
     behaviour("handshake.target-limit", "target over 8 KiB: 414"),
-    behaviour("handshake.head-deadline", "not complete in 5 s: 408 and close"),
+    behaviour(
+        "handshake.head-deadline",
+        "not complete in 5 s: 408 and close",
+    ),
     behaviour("handshake.unknown-route", "Unknown route: 404"),
-    behaviour("handshake.origin", "Origin: allow-list per route; by default a browser's cross-site Origin gets 403"),
-    behaviour("handshake.capacity", "Over the … limits: 429 or 503 with Retry-After"),
-    behaviour("handshake.rejection", "The handler's own rejection goes out as it says"),
+    behaviour(
+        "handshake.origin",
+        "Origin: allow-list per route; by default a browser's cross-site Origin gets 403",
+    ),
+    behaviour(
+        "handshake.capacity",
+        "Over the … limits: 429 or 503 with Retry-After",
+    ),
+    behaviour(
+        "handshake.rejection",
+        "The handler's own rejection goes out as it says",
+    ),
     // Frames.
     behaviour("frames.unmasked", "Unmasked … close 1002"),
     behaviour("frames.reserved-bits", "RSV without extension … close 1002"),
     behaviour("frames.opcode", "unknown opcode … close 1002"),
-    behaviour("frames.control", "fragmented or over-long control frame … close 1002"),
-    behaviour("frames.continuation", "continuation out of place … close 1002"),
-    behaviour("frames.close-code", "close code that must not be sent: close 1002"),
+    behaviour(
+        "frames.control",
+        "fragmented or over-long control frame … close 1002",
+    ),
+    behaviour(
+        "frames.continuation",
+        "continuation out of place … close 1002",
+    ),
+    behaviour(
+        "frames.close-code",
+        "close code that must not be sent: close 1002",
+    ),
     behaviour(
         "frames.utf8",
         "Bad UTF-8, also split over frames and in a close reason: 1007, within the frame that broke it",
     ),
-    behaviour("frames.too-big", "Frame, joined message or inflated message over its limit: 1009"),
-    behaviour("frames.declared-length", "nothing is allocated by a declared length"),
+    behaviour(
+        "frames.too-big",
+        "Frame, joined message or inflated message over its limit: 1009",
+    ),
+    behaviour(
+        "frames.declared-length",
+        "nothing is allocated by a declared length",
+    ),
     behaviour("frames.fragments", "More than 4,096 fragments … 1008"),
     behaviour("frames.duration", "or 30 s from first to last: 1008"),
-    behaviour("deflate.window-bits", "permessage-deflate: window bits 9 to 15"),
-    behaviour("deflate.context-takeover", "permessage-deflate: … both context-takeover flags"),
-    behaviour("deflate.declined", "an offer that cannot be met is declined, never an error"),
+    behaviour(
+        "deflate.window-bits",
+        "permessage-deflate: window bits 9 to 15",
+    ),
+    behaviour(
+        "deflate.context-takeover",
+        "permessage-deflate: … both context-takeover flags",
+    ),
+    behaviour(
+        "deflate.declined",
+        "an offer that cannot be met is declined, never an error",
+    ),
     // Ends: each on the wire and in on-close.
-    behaviour("ends.peer-code", "peer closes with a code: the same code; on-close: that code, clean, peer"),
-    behaviour("ends.peer-empty", "peer closes with none: an empty close; on-close: 1005, clean, peer"),
-    behaviour("ends.lost", "connection lost: on-close: 1006, not clean, peer"),
+    behaviour(
+        "ends.peer-code",
+        "peer closes with a code: the same code; on-close: that code, clean, peer",
+    ),
+    behaviour(
+        "ends.peer-empty",
+        "peer closes with none: an empty close; on-close: 1005, clean, peer",
+    ),
+    behaviour(
+        "ends.lost",
+        "connection lost: on-close: 1006, not clean, peer",
+    ),
     behaviour(
         "ends.ping-timeout",
         "ping not answered in time: 1011 \"ping timeout\", then the socket is closed without waiting; on-close: 1011, not clean, host",
     ),
-    behaviour("ends.handler", "handler closes: its code and reason; on-close: the same, handler"),
+    behaviour(
+        "ends.handler",
+        "handler closes: its code and reason; on-close: the same, handler",
+    ),
     behaviour(
         "ends.handler-failed",
         "trap, out of memory, over its CPU or wall time: 1011 \"handler failed\" with an incident id; on-close: nothing: its Store is gone; with a shared Store the others are closed the same way",
     ),
-    behaviour("ends.handler-limit", "handler breaks a limit (sends too fast, too much): 1008; on-close: 1008, host"),
+    behaviour(
+        "ends.handler-limit",
+        "handler breaks a limit (sends too fast, too much): 1008; on-close: 1008, host",
+    ),
     behaviour(
         "ends.slow-consumer",
         "slow reader over `outbox_bytes_max` (256 KiB) for 30 s: 1008 \"slow consumer\"; on-close: 1008, host",
     ),
-    behaviour("ends.protocol-error", "a protocol error's code, host (Frames and Ends together)"),
+    behaviour(
+        "ends.protocol-error",
+        "a protocol error's code, host (Frames and Ends together)",
+    ),
     behaviour("ends.capacity", "tenant or server over capacity: 1013"),
     behaviour(
         "ends.drain",
         "drain: 1001. Order: stop reading, answer what was read, close, wait for the peer's close; on-close: 1001, host",
     ),
-    behaviour("ends.close-timeout", "After our close frame the peer has 5 s, then the socket is closed"),
-    behaviour("ends.reason-cut", "A reason is cut to 123 bytes on a character boundary"),
+    behaviour(
+        "ends.close-timeout",
+        "After our close frame the peer has 5 s, then the socket is closed",
+    ),
+    behaviour(
+        "ends.reason-cut",
+        "A reason is cut to 123 bytes on a character boundary",
+    ),
     // Numbers.
     behaviour("numbers.room", "32,768 sessions in a room"),
     behaviour("numbers.tags", "10 tags of 256 characters a session"),
@@ -134,31 +247,98 @@ pub(crate) const PROMISES: &[Promise] = &[
     behaviour("numbers.drain", "drain 10,000 sessions in 2 s"),
     behaviour("numbers.idle", "idle and lifetime unlimited unless set"),
     // The peer.
-    fault("peer.slow-handshake", "handshake a byte at a time, 10,000 at once: closed at the head deadline (5 s); others unaffected; ≤ 4 KiB each"),
-    fault("peer.big-head", "64 KiB header; 2,000 headers; 16 KiB target: 431 / 414; ≤ 16 KiB read"),
-    fault("peer.smuggling", "CL with TE, NUL, space before colon, obs-fold, two or no Host, two keys, 3-byte key, POST, HTTP/1.0: 400 and close; all refused"),
-    fault("peer.read-ahead", "first frame in the same packet as the handshake: delivered; never lost"),
-    fault("peer.origin", "foreign, `null`, look-alike Origin: 403 by default; 0 of 20 variants in"),
+    fault(
+        "peer.slow-handshake",
+        "handshake a byte at a time, 10,000 at once: closed at the head deadline (5 s); others unaffected; ≤ 4 KiB each",
+    ),
+    fault(
+        "peer.big-head",
+        "64 KiB header; 2,000 headers; 16 KiB target: 431 / 414; ≤ 16 KiB read",
+    ),
+    fault(
+        "peer.smuggling",
+        "CL with TE, NUL, space before colon, obs-fold, two or no Host, two keys, 3-byte key, POST, HTTP/1.0: 400 and close; all refused",
+    ),
+    fault(
+        "peer.read-ahead",
+        "first frame in the same packet as the handshake: delivered; never lost",
+    ),
+    fault(
+        "peer.origin",
+        "foreign, `null`, look-alike Origin: 403 by default; 0 of 20 variants in",
+    ),
     fault("peer.unmasked", "unmasked frame: 1002; exact"),
-    fault("peer.frame-rules", "RSV, opcodes, control rules, continuation rules, 2^62 length: close frame 1002 / 1009, then FIN; 0 bytes reserved for a declared length"),
-    fault("peer.utf8", "bad UTF-8: whole, split, unfinished, in a close reason: 1007 within the frame that broke it"),
-    fault("peer.fragments", "200,000 empty or 1-byte fragments: 1008 at the cap, or one flat buffer; bound = message limit"),
-    fault("peer.ping-flood", "256 MiB of pings, never reading: one pong waits (the latest), then back-pressure; bound 1 MiB"),
-    fault("peer.never-reads", "echo, client never reads, 1,000 of them: reading stops at the high-water mark; cut after 30 s; ≤ 512 KiB a session"),
-    fault("peer.slow-readers", "a room of 10,000 with 100 slow readers: fan-out never waits; p99 of the fast ≤ 1.5×"),
-    fault("peer.deflate-bomb", "deflate bomb, 509 KiB to 512 MiB; nested; in fragments: 1009 when the output passes the limit; bound = message limit + 64 KiB"),
-    fault("peer.deflate-parameters", "bad deflate parameters: declined, 101 without; no 400, no panic"),
-    fault("peer.leaving", "data after close, 300 RST, half-open FIN, a peer that stops without FIN: descriptors back to the start within 5 s; dead peer cut at the ping timeout; 0 leaks after 100,000 cycles"),
-    fault("peer.tls", "TLS: half a ClientHello, 10,000 handshakes: handshake deadline, concurrency cap"),
+    fault(
+        "peer.frame-rules",
+        "RSV, opcodes, control rules, continuation rules, 2^62 length: close frame 1002 / 1009, then FIN; 0 bytes reserved for a declared length",
+    ),
+    fault(
+        "peer.utf8",
+        "bad UTF-8: whole, split, unfinished, in a close reason: 1007 within the frame that broke it",
+    ),
+    fault(
+        "peer.fragments",
+        "200,000 empty or 1-byte fragments: 1008 at the cap, or one flat buffer; bound = message limit",
+    ),
+    fault(
+        "peer.ping-flood",
+        "256 MiB of pings, never reading: one pong waits (the latest), then back-pressure; bound 1 MiB",
+    ),
+    fault(
+        "peer.never-reads",
+        "echo, client never reads, 1,000 of them: reading stops at the high-water mark; cut after 30 s; ≤ 512 KiB a session",
+    ),
+    fault(
+        "peer.slow-readers",
+        "a room of 10,000 with 100 slow readers: fan-out never waits; p99 of the fast ≤ 1.5×",
+    ),
+    fault(
+        "peer.deflate-bomb",
+        "deflate bomb, 509 KiB to 512 MiB; nested; in fragments: 1009 when the output passes the limit; bound = message limit + 64 KiB",
+    ),
+    fault(
+        "peer.deflate-parameters",
+        "bad deflate parameters: declined, 101 without; no 400, no panic",
+    ),
+    fault(
+        "peer.leaving",
+        "data after close, 300 RST, half-open FIN, a peer that stops without FIN: descriptors back to the start within 5 s; dead peer cut at the ping timeout; 0 leaks after 100,000 cycles",
+    ),
+    fault(
+        "peer.tls",
+        "TLS: half a ClientHello, 10,000 handshakes: handshake deadline, concurrency cap",
+    ),
     // The guest.
-    fault("guest.spins", "spins, also in start, realloc, bulk memory: cut, its Store dropped, 1011; ≤ deadline + 10 ms; neighbours' p99 ≤ 2×"),
-    fault("guest.waits", "waits for ever in a host call; the client leaves in the middle of a call: timer cuts; no panic; the instance is never entered again; 100,000 cancelled calls"),
-    fault("guest.memory", "grows memory, tables; deep recursion; traps in open, message, close: its own end only; bound = its limit; 0 other sessions touched"),
-    fault("guest.floods", "sends without end; logs without end; creates handles without end: `full` or 1008; dropped lines counted; a limit error then a trap; ≤ 256 KiB queued; ≤ 1 MiB/s of log; ≤ 1,024 handles"),
-    fault("guest.lists", "passes 2^31-byte lists and strings: refused before the copy; ≤ 2× the message limit"),
-    fault("guest.imports", "imports what was not granted: refused at deploy, each import named; never at run"),
+    fault(
+        "guest.spins",
+        "spins, also in start, realloc, bulk memory: cut, its Store dropped, 1011; ≤ deadline + 10 ms; neighbours' p99 ≤ 2×",
+    ),
+    fault(
+        "guest.waits",
+        "waits for ever in a host call; the client leaves in the middle of a call: timer cuts; no panic; the instance is never entered again; 100,000 cancelled calls",
+    ),
+    fault(
+        "guest.memory",
+        "grows memory, tables; deep recursion; traps in open, message, close: its own end only; bound = its limit; 0 other sessions touched",
+    ),
+    fault(
+        "guest.floods",
+        "sends without end; logs without end; creates handles without end: `full` or 1008; dropped lines counted; a limit error then a trap; ≤ 256 KiB queued; ≤ 1 MiB/s of log; ≤ 1,024 handles",
+    ),
+    fault(
+        "guest.lists",
+        "passes 2^31-byte lists and strings: refused before the copy; ≤ 2× the message limit",
+    ),
+    fault(
+        "guest.imports",
+        "imports what was not granted: refused at deploy, each import named; never at run",
+    ),
     // The issue's own load.
-    Promise { id: "load.minute", page: Page::Load, quote: "10,000 idle sessions and 1,000 active ones on the 2 cores for a minute: no error, and the memory per idle session is printed" },
+    Promise {
+        id: "load.minute",
+        page: Page::Load,
+        quote: "10,000 idle sessions and 1,000 active ones on the 2 cores for a minute: no error, and the memory per idle session is printed",
+    },
 ];
 
 /// Says which promise a test holds.
@@ -166,7 +346,10 @@ pub(crate) const PROMISES: &[Promise] = &[
 /// # Panics
 /// When there is no such promise.
 pub(crate) fn covers(id: &str) {
-    assert!(PROMISES.iter().any(|promise| promise.id == id), "no promise is called {id:?}");
+    assert!(
+        PROMISES.iter().any(|promise| promise.id == id),
+        "no promise is called {id:?}"
+    );
 }
 
 #[test]
@@ -180,11 +363,18 @@ fn every_promise_has_a_test_and_every_fault_its_figure() {
         }
         let source = std::fs::read_to_string(&path).unwrap();
         for test in source.split("#[test]").skip(1) {
-            let name = test.lines().find_map(|line| line.trim().strip_prefix("fn ")).unwrap_or_default();
-            let ids = arguments(test, "covers(\"");
-            assert!(!ids.is_empty(), "{}: the test {name} names no promise", path.display());
+            let name = test
+                .lines()
+                .find_map(|line| line.trim().strip_prefix("fn "))
+                .unwrap_or_default();
+            let ids = arguments(test, "covers(");
+            assert!(
+                !ids.is_empty(),
+                "{}: the test {name} names no promise",
+                path.display()
+            );
             covered.extend(ids);
-            figured.extend(arguments(test, "figure(\""));
+            figured.extend(arguments(test, "figure("));
         }
     }
     let mut missing = Vec::new();
@@ -197,7 +387,10 @@ fn every_promise_has_a_test_and_every_fault_its_figure() {
         }
     }
     for id in covered.iter().chain(&figured) {
-        assert!(PROMISES.iter().any(|promise| promise.id == id), "no promise is called {id:?}");
+        assert!(
+            PROMISES.iter().any(|promise| promise.id == id),
+            "no promise is called {id:?}"
+        );
     }
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
@@ -210,8 +403,10 @@ fn ids_are_unique() {
     assert_eq!(ids.len(), PROMISES.len());
 }
 
-/// The string literals that follow `call` in the text.
+/// The string literals that are the first argument of a call.
 fn arguments(text: &str, call: &str) -> Vec<String> {
-    let squeezed = text.replace("(\n", "(").replace("figure( ", "figure(");
-    squeezed.split(call).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
+    let arguments = text.split(call).skip(1);
+    let literals =
+        arguments.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next());
+    literals.map(str::to_owned).collect()
 }
