@@ -13,7 +13,7 @@ use crate::outcome::Outcome;
 use crate::process;
 
 const FUZZ: &str = "host/protocol/fuzz";
-const CARGO_FUZZ_VERSION: &str = "0.13";
+const CARGO_FUZZ_VERSION: &str = "^0.13";
 const SECONDS_EACH: u64 = 30;
 /// Building with the sanitizer comes on top of the first target's run.
 const TARGET_TIME_MAX: Duration = Duration::from_secs(SECONDS_EACH + 600);
