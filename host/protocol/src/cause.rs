@@ -141,29 +141,13 @@ impl Cause {
             Self::InflatedTooLong => refused(1009, "inflated_too_long", "message too long"),
             Self::FragmentsTooMany => refused(1008, "fragments_too_many", "too many fragments"),
             Self::MessageTooSlow => refused(1008, "message_too_slow", "message took too long"),
-            Self::PeerClosed(Some(PeerReason { code, reason })) => Close {
-                code: *code,
-                reason: Cow::Borrowed(reason),
-                initiator: Initiator::Peer,
-                on_wire: OnWire::Code,
-                afterwards: Afterwards::Finish,
-                label: "peer_closed",
-            },
-            Self::PeerClosed(None) => Close {
-                code: 1005,
-                reason: Cow::Borrowed(""),
-                initiator: Initiator::Peer,
-                on_wire: OnWire::Empty,
-                afterwards: Afterwards::Finish,
-                label: "peer_closed",
-            },
+            Self::PeerClosed(Some(PeerReason { code, reason })) => {
+                gone("peer_closed", *code, reason, OnWire::Code)
+            }
+            Self::PeerClosed(None) => gone("peer_closed", 1005, "", OnWire::Empty),
             Self::ConnectionLost => Close {
-                code: 1006,
-                reason: Cow::Borrowed(""),
-                initiator: Initiator::Peer,
-                on_wire: OnWire::Nothing,
                 afterwards: Afterwards::Abort,
-                label: "connection_lost",
+                ..gone("connection_lost", 1006, "", OnWire::Nothing)
             },
             Self::PingTimeout => Close {
                 afterwards: Afterwards::Abort,
@@ -217,6 +201,18 @@ fn refused(code: u16, label: &'static str, reason: &'static str) -> Close<'stati
         reason: Cow::Borrowed(reason),
         initiator: Initiator::Host,
         on_wire: OnWire::CodeAndReason,
+        afterwards: Afterwards::Finish,
+        label,
+    }
+}
+
+/// The peer has ended it.
+fn gone<'a>(label: &'static str, code: u16, reason: &'a str, on_wire: OnWire) -> Close<'a> {
+    Close {
+        code,
+        reason: Cow::Borrowed(reason),
+        initiator: Initiator::Peer,
+        on_wire,
         afterwards: Afterwards::Finish,
         label,
     }
