@@ -30,9 +30,14 @@
 //! else's. Calls on a session that is closed, or that belongs to another
 //! instance, answer [`SendError::Closed`], `None` or nothing.
 //!
+//! The feature `arena`, on by default, sets the program's allocator to one that
+//! makes room for messages quickly; turn it off to set another.
+//!
 //! This crate never copies a message: `on_message` borrows it from the batch
 //! that the host wrote, and `send` hands the host the place where it lies.
 
+#[cfg(any(test, all(feature = "arena", target_family = "wasm")))]
+mod arena;
 pub mod bindings;
 mod connect;
 mod export;
@@ -46,6 +51,10 @@ pub use connect::{Acceptance, Handshake, Rejection};
 pub use export::{Instance, deliver, reject};
 pub use message::Message;
 pub use session::Session;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// What a WebSocket handler does. Every method may be left out.
 ///
