@@ -135,13 +135,10 @@ impl Deadlines<'_> {
         self.meter.end_slice();
         let mut timer = pin!(tokio::time::sleep(self.wall));
         poll_fn(|context| {
-            if let Poll::Ready(result) = self.poll_slice(call.as_mut(), context) {
-                return Poll::Ready(result);
+            if timer.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(Overrun::Wall.into()));
             }
-            timer
-                .as_mut()
-                .poll(context)
-                .map(|()| Err(Overrun::Wall.into()))
+            self.poll_slice(call.as_mut(), context)
         })
         .await
     }

@@ -135,12 +135,10 @@ impl fmt::Display for ProgramError {
                     "{function} is not as version {VERSION} of {PACKAGE} says: {reason}"
                 )
             }
-            Self::OverLimit { limit, needs, max } => {
-                write!(
-                    formatter,
-                    "the component starts with {needs}; its {limit} is {max}"
-                )
-            }
+            Self::OverLimit { limit, needs, max } => write!(
+                formatter,
+                "the component needs {needs} from its start on; its {limit} is {max}"
+            ),
         }
     }
 }

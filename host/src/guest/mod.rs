@@ -13,12 +13,12 @@ mod limits;
 mod program;
 mod state;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 mod ticker;
 mod trap;
 
+pub(crate) use self::engine::Engine;
 pub use self::engine::EngineConfig;
-pub(crate) use self::engine::{Engine, EngineError};
 pub use self::examine::{Import, ProgramError, World};
 pub use self::inspect::{Report, inspect};
 pub(crate) use self::instance::Instance;

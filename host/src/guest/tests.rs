@@ -2,6 +2,8 @@
 //!
 //! The components know the canonical ABI by hand: no guest toolchain is needed here.
 
+mod sessions;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +12,6 @@ use wharf_protocol::{Ending, Initiator, MessageKind};
 use super::{Engine, EngineConfig, GuestLimits, Instance, Program, ProgramError, World, inspect};
 use crate::fault::{Fault, GuestFault, HostFault};
 use crate::mailbox::Members;
-use crate::request::Request;
 
 /// The types that the contract's functions need, imported as every component does.
 const TYPES: &str = r#"
@@ -93,7 +94,7 @@ const MESSAGES: &str = "(func (export \"on-messages\") (param i32 i32))";
 const CLOSE: &str = "(func (export \"on-close\") (param i64 i32 i32 i32 i32 i32))";
 
 /// A component around the functions of a core module; functions left out do nothing.
-pub(crate) fn component(functions: &str) -> Vec<u8> {
+fn component(functions: &str) -> Vec<u8> {
     let missing = [
         ("on-open", OPEN),
         ("on-messages", MESSAGES),

@@ -21,7 +21,7 @@ pub(super) fn classify(error: &wasmtime::Error, growth_refused: bool) -> Fault {
             Overrun::Wall => GuestFault::OutOfTime.into(),
         };
     }
-    if error.is::<PoolConcurrencyLimitError>() {
+    if error.is::<PoolConcurrencyLimitError>() || is_out_of_mappings(error) {
         return HostFault::InstancesExhausted.into();
     }
     if let Some(Trap::StackOverflow) = error.downcast_ref::<Trap>() {
@@ -38,6 +38,12 @@ pub(super) fn classify(error: &wasmtime::Error, growth_refused: bool) -> Fault {
         return GuestFault::Trap(format!("the handler called exit({status})")).into();
     }
     GuestFault::Trap(describe(error)).into()
+}
+
+/// Whether the system refused a mapping: the process has as many as `vm.max_map_count` lets it.
+fn is_out_of_mappings(error: &wasmtime::Error) -> bool {
+    const ENOMEM: &str = "(os error 12)";
+    error.root_cause().to_string().ends_with(ENOMEM)
 }
 
 /// The limit that a host call met, by the name of its setting.
