@@ -17,8 +17,8 @@
 //! | `list-binary`, `list-text`, `list-attachment`, `list-reason` | passes 2^31 bytes | never: must trap |
 //! | `list-tags` | passes 2^27 tags | never: must trap |
 //! | `list-end` | passes bytes that end one behind the memory | never: must trap |
-//! | `large-binary`, `large-text` | passes 32 MiB that exist | `large-… OUTCOME` |
-//! | `amplify-tags` | passes 1,000,000 tags that are all the same 1 MiB | `amplify-tags OUTCOME` |
+//! | `large-binary`, `large-text` | passes 32 MiB that exist | `large-… OUTCOME`, unless it traps |
+//! | `amplify-tags` | passes 1,000,000 tags that are all the same 1 MiB | `amplify-tags OUTCOME`, unless it traps |
 //! | `bad-utf8` | sends a text that is not UTF-8 | never: must trap |
 //! | `bad-kind` | sends a message of a third kind | never: must trap |
 //! | `foreign` | every call on numbers that are not its sessions | `foreign ok`, or what went wrong |
@@ -26,7 +26,8 @@
 //! | `close-code` | closes with 1005, which must not be sent | `close-code` |
 //! | `close-long` | closes with 4003 and a reason of 1,000 three-byte characters | `close-long` |
 //! | `send-after-close` | closes with 4004, then sends | `send-after-close OUTCOME` |
-//! | `attachment` | sets one of 16 KiB + 1, then of 10 MiB | `attachment OUTCOME OUTCOME` |
+//! | `attachment` | sets one of 16 KiB + 1 | `attachment OUTCOME` |
+//! | `attachment-large` | sets one of 10 MiB | `attachment-large OUTCOME`, unless it traps |
 //! | `tags` | sets 11, then one of 257 characters | `tags OUTCOME OUTCOME` |
 //! | `auto-response` | sets one with 2 KiB + 1 | `auto-response OUTCOME` |
 //! | `settings` | sets and asks everything 100,000 times | `settings` |
@@ -66,7 +67,8 @@ pub(crate) fn perform(session: Session, deed: &str) -> String {
         "large-binary" => outcome(session.send(&vec![0; 32 * MIB])),
         "large-text" => outcome(session.send(&"x".repeat(32 * MIB))),
         "foreign" => foreign(session),
-        "attachment" => attachments(session),
+        "attachment" => outcome(session.set_attachment(&[1; 16 * KIB + 1])),
+        "attachment-large" => outcome(session.set_attachment(&vec![1; 10 * MIB])),
         "tags" => tags(session),
         "auto-response" => outcome(session.set_auto_response(&"x".repeat(2 * KIB + 1), "y")),
         "settings" => settings(session),
@@ -189,12 +191,6 @@ fn close(session: Session, deed: &str) -> String {
         _ => {}
     }
     String::new()
-}
-
-fn attachments(session: Session) -> String {
-    let small = outcome(session.set_attachment(&vec![1; 16 * KIB + 1]));
-    let large = outcome(session.set_attachment(&vec![1; 10 * MIB]));
-    format!("{small} {large}")
 }
 
 fn tags(session: Session) -> String {
