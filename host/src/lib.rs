@@ -43,4 +43,8 @@ mod config;
 mod server;
 
 pub use capability::Capability;
+pub use catalog::{InstanceModel, OriginRule, Page, PatternError, Template, WebSocketSettings};
+pub use config::{Config, ConfigError, RouteConfig};
 pub use guest::{EngineConfig, GuestLimits, Import, ProgramError, Report, World, inspect};
+pub use ingress::{IngressLimits, TlsError, TlsFiles};
+pub use server::{Builder, Route, Server, Source, Stats};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use crate::id::{ProgramId, RouteId};
+pub(crate) use crate::id::{ProgramId, RouteId};
 pub(crate) use pattern::params_of;
 pub use pattern::{InstanceModel, PatternError, Template};
 pub use settings::WebSocketSettings;
@@ -20,30 +20,30 @@ pub use wharf_protocol::OriginRule;
 
 /// What answers on one path.
 #[derive(Clone, Debug)]
-pub struct Route {
+pub(crate) struct Route {
     /// Its place in the catalog.
-    pub id: RouteId,
+    pub(crate) id: RouteId,
     /// The host it belongs to, in lower case and without a port; `None` serves every host.
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
     /// Its path, such as `/rooms/{room}` or `/files/{*tail}`.
-    pub pattern: String,
+    pub(crate) pattern: String,
     /// Who may connect from a browser.
-    pub origins: OriginRule,
+    pub(crate) origins: OriginRule,
     /// What it speaks; empty: it does not ask.
-    pub subprotocols: Vec<String>,
+    pub(crate) subprotocols: Vec<String>,
     /// What it asks of its WebSockets.
-    pub websocket: Arc<WebSocketSettings>,
+    pub(crate) websocket: Arc<WebSocketSettings>,
     /// The protocol's part of it, shared by all sessions; the catalog fills it in.
-    pub protocol: Arc<wharf_protocol::Config>,
+    pub(crate) protocol: Arc<wharf_protocol::Config>,
     /// Which instance serves a session.
-    pub instance: InstanceModel,
+    pub(crate) instance: InstanceModel,
     /// What answers.
-    pub target: Target,
+    pub(crate) target: Target,
 }
 
 impl Route {
     /// A route to a target, for every host, with all settings at their defaults.
-    pub fn new(pattern: impl Into<String>, target: Target) -> Self {
+    pub(crate) fn new(pattern: impl Into<String>, target: Target) -> Self {
         Self {
             id: RouteId(0),
             host: None,
@@ -64,7 +64,7 @@ impl Route {
 
 /// What a route leads to.
 #[derive(Clone, Debug)]
-pub enum Target {
+pub(crate) enum Target {
     /// A component that handles WebSockets.
     Component(ProgramId),
     /// One static file.
@@ -82,8 +82,7 @@ pub struct Page {
 
 /// The routes of a server.
 #[derive(Debug, Default)]
-pub struct Catalog {
-    routes: Vec<Arc<Route>>,
+pub(crate) struct Catalog {
     hosts: HashMap<String, Paths>,
     every_host: Paths,
 }
@@ -100,11 +99,11 @@ struct Candidate {
 
 /// Two routes that cannot stand side by side, or one that cannot stand at all.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CatalogError {
+pub(crate) struct CatalogError {
     /// The place in the list of the route that is refused.
-    pub route: usize,
+    pub(crate) route: usize,
     /// What is wrong with it.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 impl fmt::Display for CatalogError {
@@ -117,7 +116,7 @@ impl std::error::Error for CatalogError {}
 
 /// Why a path leads nowhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LookupError {
+pub(crate) enum LookupError {
     /// No route matches.
     NotFound,
     /// What a parameter matched is no percent-encoded UTF-8 text without control characters.
@@ -126,25 +125,25 @@ pub enum LookupError {
 
 /// The routes on one path.
 #[derive(Debug)]
-pub struct Found<'c> {
+pub(crate) struct Found<'c> {
     candidates: &'c [Candidate],
     params: Vec<(String, String)>,
 }
 
 /// The route that answers an upgrade.
 #[derive(Debug)]
-pub struct Choice<'c> {
+pub(crate) struct Choice<'c> {
     /// The route.
-    pub route: &'c Arc<Route>,
+    pub(crate) route: &'c Arc<Route>,
     /// What its placeholders matched, decoded, in order.
-    pub params: Vec<(String, String)>,
+    pub(crate) params: Vec<(String, String)>,
     /// The offered subprotocol that its list holds.
-    pub subprotocol: Option<String>,
+    pub(crate) subprotocol: Option<String>,
 }
 
 /// Why no route of a path answers an upgrade.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum NoChoice {
+pub(crate) enum NoChoice {
     /// Only a page is here.
     NoWebSocket,
     /// Each route here asks for one of its subprotocols, and the client offered none of these.
@@ -154,9 +153,8 @@ pub enum NoChoice {
 impl Catalog {
     /// Builds the snapshot; each route's id becomes its place in the list, and its protocol's
     /// settings are taken from `websocket`.
-    pub fn new(routes: Vec<Route>) -> Result<Self, CatalogError> {
+    pub(crate) fn new(routes: Vec<Route>) -> Result<Self, CatalogError> {
         let mut table: HashMap<Option<String>, PathTable> = HashMap::new();
-        let mut shared = Vec::with_capacity(routes.len());
         for (place, mut route) in routes.into_iter().enumerate() {
             route.id = RouteId(
                 u32::try_from(place).map_err(|_| refusal(place, "too many routes".into()))?,
@@ -168,12 +166,8 @@ impl Catalog {
                 .entry(route.host.clone())
                 .or_default()
                 .add(&route, place)?;
-            shared.push(route);
         }
-        let mut catalog = Self {
-            routes: shared,
-            ..Self::default()
-        };
+        let mut catalog = Self::default();
         for (host, table) in table {
             let paths = table.finish()?;
             match host {
@@ -184,14 +178,9 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// All routes, in the order of their ids.
-    pub fn routes(&self) -> &[Arc<Route>] {
-        &self.routes
-    }
-
     /// The routes for a path as the client wrote it, without its query. A host's own routes come
     /// before those of every host.
-    pub fn lookup(&self, authority: &str, path: &str) -> Result<Found<'_>, LookupError> {
+    pub(crate) fn lookup(&self, authority: &str, path: &str) -> Result<Found<'_>, LookupError> {
         let own = self
             .hosts
             .get(&host_of(authority))
@@ -318,7 +307,7 @@ fn clash(first: &Route, second: &Route) -> Option<String> {
 
 impl<'c> Found<'c> {
     /// The page on this path.
-    pub fn page(&self) -> Option<&'c Page> {
+    pub(crate) fn page(&self) -> Option<&'c Page> {
         self.candidates
             .iter()
             .find_map(|candidate| match &candidate.route.target {
@@ -328,7 +317,7 @@ impl<'c> Found<'c> {
     }
 
     /// Whether a WebSocket can be opened on this path.
-    pub fn has_websocket(&self) -> bool {
+    pub(crate) fn has_websocket(&self) -> bool {
         self.candidates
             .iter()
             .any(|candidate| !candidate.route.is_page())
@@ -336,7 +325,7 @@ impl<'c> Found<'c> {
 
     /// The route for a client that offers these subprotocols: the client's order decides, then
     /// comes a route that does not ask.
-    pub fn choose(&self, offered: &[String]) -> Result<Choice<'c>, NoChoice> {
+    pub(crate) fn choose(&self, offered: &[String]) -> Result<Choice<'c>, NoChoice> {
         let sockets = || {
             self.candidates
                 .iter()

@@ -40,25 +40,31 @@ fn split(text: &str) -> Option<(u64, &str)> {
 
 /// Writes a duration as it would be read.
 pub(super) fn show_duration(duration: Duration) -> String {
-    let milliseconds = duration.as_millis();
-    match milliseconds {
-        0 => "0s".to_owned(),
-        _ if milliseconds % 3_600_000 == 0 => format!("{}h", milliseconds / 3_600_000),
-        _ if milliseconds % 60_000 == 0 => format!("{}m", milliseconds / 60_000),
-        _ if milliseconds % 1_000 == 0 => format!("{}s", milliseconds / 1_000),
-        _ => format!("{milliseconds}ms"),
-    }
+    let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    show(
+        milliseconds,
+        &[(3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")],
+    )
 }
 
 /// Writes a size as it would be read.
 pub(super) fn show_size(bytes: u64) -> String {
-    match bytes {
-        0 => "0".to_owned(),
-        _ if bytes % (1 << 30) == 0 => format!("{}GiB", bytes >> 30),
-        _ if bytes % (1 << 20) == 0 => format!("{}MiB", bytes >> 20),
-        _ if bytes % (1 << 10) == 0 => format!("{}KiB", bytes >> 10),
-        _ => bytes.to_string(),
-    }
+    show(
+        bytes,
+        &[
+            (1 << 30, "GiB"),
+            (1 << 20, "MiB"),
+            (1 << 10, "KiB"),
+            (1, ""),
+        ],
+    )
+}
+
+/// In the largest unit that leaves no rest; the last unit always fits.
+fn show(number: u64, units: &[(u64, &str)]) -> String {
+    let fits = |(unit, _): &&(u64, &str)| number > 0 && number.is_multiple_of(*unit);
+    let (unit, name) = units.iter().find(fits).copied().unwrap_or((1, ""));
+    format!("{}{name}", number / unit)
 }
 
 /// The known name that somebody most likely meant, if any is near.

@@ -13,6 +13,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use hyper::header::CONNECTION;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -157,11 +158,19 @@ async fn exchange(open: Open, head_bytes: usize, peer: &Peer, ingress: &Rc<Ingre
     let signals = Rc::new(Signals::default());
     let upgraded = RefCell::new(None);
     let is_upgrading = Cell::new(false);
+    let is_last = Cell::new(false);
     let gate = Gate::new(open.socket, open.bytes, head_bytes, Rc::clone(&signals));
     let answer = async |head| {
         let (response, session) =
             request::respond(ingress, peer, head, || is_upgrading.set(true)).await;
         upgraded.replace(session);
+        // hyper would wait for the body that such an answer often refuses.
+        is_last.set(
+            response
+                .headers()
+                .get(CONNECTION)
+                .is_some_and(|value| value == "close"),
+        );
         signals.answered.set(true);
         Ok::<_, Infallible>(response)
     };
@@ -194,8 +203,8 @@ async fn exchange(open: Open, head_bytes: usize, peer: &Peer, ingress: &Rc<Ingre
     match (pass, upgraded.take(), signals.flushed.get()) {
         (Pass::Reached | Pass::Ended, Some(upgraded), true) => Outcome::Session(upgraded, open),
         (_, Some(_), _) => Outcome::Gone,
-        (Pass::Reached, None, true) => Outcome::Next(open),
-        (Pass::Ended, None, true) => Outcome::Close(open),
+        (Pass::Reached, None, true) if !is_last.get() => Outcome::Next(open),
+        (Pass::Reached | Pass::Ended, None, true) => Outcome::Close(open),
         // hyper has answered by itself, or could not.
         (Pass::Ended | Pass::Failed, None, _) if !signals.peer_left.get() => Outcome::Close(open),
         _ => Outcome::Gone,

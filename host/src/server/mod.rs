@@ -5,6 +5,7 @@
 //! messages flow.
 
 mod builder;
+mod configured;
 mod route;
 mod worker;
 

@@ -14,8 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wharf_protocol::{Connection, MessageKind};
 
 pub(crate) use self::buffers::Buffers;
-pub(crate) use self::socket::Rehome;
-pub use self::socket::{DetachedSocket, Socket};
+pub(crate) use self::socket::{DetachedSocket, Rehome, Socket};
 
 /// A socket, the protocol's state, and the bytes that wait to be written.
 pub(crate) struct Wire {

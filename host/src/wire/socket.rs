@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 
 /// A byte stream to one peer.
 #[derive(Debug)]
-pub enum Socket {
+pub(crate) enum Socket {
     /// Plain TCP.
     Tcp(TcpStream),
     /// TLS over TCP, its handshake done.
@@ -24,7 +24,7 @@ pub enum Socket {
 
 /// A socket that no runtime drives: it can go to another thread.
 #[derive(Debug)]
-pub struct DetachedSocket(Detached);
+pub(crate) struct DetachedSocket(Detached);
 
 #[derive(Debug)]
 enum Detached {
@@ -35,7 +35,7 @@ enum Detached {
 
 impl Socket {
     /// Takes the socket off this thread's runtime. Bytes that the kernel or TLS holds stay with it.
-    pub fn detach(self) -> io::Result<DetachedSocket> {
+    pub(crate) fn detach(self) -> io::Result<DetachedSocket> {
         Ok(DetachedSocket(match self {
             Self::Tcp(stream) => Detached::Tcp(stream.into_std()?),
             Self::Tls(mut tls) => {
@@ -49,7 +49,7 @@ impl Socket {
 
 impl DetachedSocket {
     /// Registers the socket with the runtime of the calling thread.
-    pub fn attach(self) -> io::Result<Socket> {
+    pub(crate) fn attach(self) -> io::Result<Socket> {
         Ok(match self.0 {
             Detached::Tcp(stream) => Socket::Tcp(TcpStream::from_std(stream)?),
             Detached::Tls(mut tls, stream) => {
@@ -127,14 +127,14 @@ impl AsyncWrite for Socket {
 
 /// The TCP stream under a TLS session: it can leave while the TLS state stays.
 #[derive(Debug)]
-pub struct Rehome {
+pub(crate) struct Rehome {
     /// `None` only between [`Socket::detach`] and [`DetachedSocket::attach`].
     stream: Option<TcpStream>,
 }
 
 impl Rehome {
     /// Wraps a stream for a TLS handshake to run over.
-    pub fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         Self {
             stream: Some(stream),
         }

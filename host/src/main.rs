@@ -1,0 +1,282 @@
+//! The `wharf` command: a thin shell over the library. It reads arguments, files and signals, and
+//! serves nothing by itself.
+
+mod telemetry;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use wharf::{Builder, Config, GuestLimits, InstanceModel, Route, Server};
+
+use crate::telemetry::LogFormat;
+
+/// How long a server that was asked to end waits for its sessions.
+const DRAIN: Duration = Duration::from_secs(30);
+/// Where a server listens if nobody says.
+const LISTEN: &str = "127.0.0.1:8080";
+
+const EXAMPLES: &str = "\
+Examples:
+  wharf serve echo.wasm                        one handler on every path of http://127.0.0.1:8080
+  wharf serve chat.wasm --instance '{path}'    sessions on the same path share an instance
+  wharf serve --config wharf.toml              routes, limits, TLS and pages from a file
+  wharf check chat.wasm                        would this component run here?
+
+Exit codes: 0 all is well, 1 it failed, 2 the arguments make no sense.";
+
+const SERVE_EXAMPLES: &str = "\
+A configuration file:
+  listen = \"0.0.0.0:8080\"
+
+  [[route]]
+  path = \"/rooms/{room}\"
+  component = \"chat.wasm\"        # relative to the file
+  instance = \"{room}\"            # one instance for each room
+  [route.websocket]
+  ping_interval = \"30s\"
+  max_message_bytes = \"64KiB\"
+
+  [[page]]
+  path = \"/\"
+  file = \"page.html\"
+
+When it is ready, one line `listening on http://ADDRESS` goes to standard output; the log goes to
+standard error, and RUST_LOG chooses what is in it (`RUST_LOG=debug`).
+
+SIGTERM or Ctrl-C asks every client to leave (close code 1001) and waits up to 30 seconds for them;
+a second one ends at once.";
+
+const CHECK_HELP: &str = "\
+Says which world the component implements, what it imports and whether it may have that, what it
+exports, how large it is and how long it takes to compile. None of its code is run. The exit code
+is 0 if the server would serve it.";
+
+/// Serves WebSockets with handlers that are sandboxed WebAssembly components.
+///
+/// The server owns every socket: handshake, frames, pings, compression, back-pressure, limits and
+/// closing. A handler is a component in the world `wharf:websocket/websocket-handler`; it sees
+/// sessions and whole messages, and nothing else.
+#[derive(Debug, Parser)]
+#[command(name = "wharf", version, after_long_help = EXAMPLES, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a server until it is told to stop.
+    #[command(after_long_help = SERVE_EXAMPLES)]
+    Serve(Serve),
+    /// Says whether a component would run, and why not.
+    #[command(after_long_help = CHECK_HELP)]
+    Check(Check),
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    /// A component that answers on every path that the configuration leaves free.
+    #[arg(required_unless_present = "config")]
+    component: Option<PathBuf>,
+    /// Where to listen, instead of what the configuration says; port 0 takes a free one. May be
+    /// repeated. Without any: 127.0.0.1:8080.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<String>,
+    /// A TOML file with routes, limits, TLS and pages.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Which sessions of COMPONENT share an instance: `session` (none), `shared` (all of a worker)
+    /// or `{path}` (those on the same path).
+    #[arg(long, value_name = "MODEL", requires = "component", value_parser = instance)]
+    instance: Option<Instance>,
+    /// Worker threads; by default one for each core.
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// What the log looks like.
+    #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
+    log_format: LogFormat,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// The component's file.
+    component: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+enum Instance {
+    Model(InstanceModel),
+    Key(String),
+}
+
+fn instance(text: &str) -> Result<Instance, String> {
+    match text {
+        "session" => Ok(Instance::Model(InstanceModel::Session)),
+        "shared" => Ok(Instance::Model(InstanceModel::Shared)),
+        _ if text.contains("{path}") => Ok(Instance::Key(text.to_owned())),
+        _ => Err("right is `session`, `shared` or a template with {path}".to_owned()),
+    }
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Serve(serve) => run(&serve),
+        Command::Check(check) => inspect(&check.component),
+    };
+    outcome.unwrap_or_else(|error| {
+        // Nothing can be done about a standard error that is gone.
+        let _ = writeln!(std::io::stderr(), "wharf: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn inspect(file: &Path) -> Result<ExitCode> {
+    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+    let report = wharf::inspect(&bytes, &GuestLimits::default())
+        .with_context(|| format!("{} would not run", file.display()))?;
+    writeln!(std::io::stdout(), "{report}")?;
+    Ok(if report.would_run() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn run(arguments: &Serve) -> Result<ExitCode> {
+    telemetry::begin(arguments.log_format)?;
+    let builder = describe(arguments)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        // Before the start, so that no signal is missed from the moment that the server is ready.
+        let mut signals = Signals::new()?;
+        let server = tokio::select! {
+            server = builder.start() => server?,
+            () = signals.next() => return Ok(ExitCode::FAILURE),
+        };
+        announce(&server)?;
+        signals.next().await;
+        end(server, &mut signals).await
+    })
+}
+
+/// What the arguments and the file say together.
+fn describe(arguments: &Serve) -> Result<Builder> {
+    let mut config = match &arguments.config {
+        Some(file) => Config::load(file).context("the configuration cannot be used")?,
+        None => Config::default(),
+    };
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    if !arguments.listen.is_empty() {
+        config.listen.clone_from(&arguments.listen);
+    } else if config.listen.is_empty() {
+        config.listen.push(LISTEN.to_owned());
+    }
+    config.workers = arguments.workers.map(usize::from).or(config.workers);
+    if arguments.component.is_none() && config.routes.is_empty() {
+        tracing::warn!("no route leads to a component: nothing here answers WebSockets");
+    }
+    let mut builder = Server::builder().configured(config);
+    if let Some(component) = &arguments.component {
+        let route = Route::new("/{*path}").component_file(component);
+        builder = builder.route(match arguments.instance.clone() {
+            None => route,
+            Some(Instance::Model(model)) => route.instance(model),
+            Some(Instance::Key(template)) => route.instance_key(template),
+        });
+    }
+    Ok(builder)
+}
+
+/// The one line on standard output, for whoever waits for the server.
+fn announce(server: &Server) -> Result<()> {
+    let scheme = if server.is_secure() { "https" } else { "http" };
+    for address in server.local_addrs() {
+        tracing::info!("listening on {scheme}://{address}");
+    }
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "listening on {scheme}://{}", server.local_addr())?;
+    stdout.flush().context("standard output")
+}
+
+/// Asks every client to leave; a second signal ends the wait.
+async fn end(server: Server, signals: &mut Signals) -> Result<ExitCode> {
+    let sessions = server.stats().sessions_open;
+    tracing::info!(sessions, "draining; a second signal ends at once");
+    tokio::select! {
+        left = server.drain(DRAIN) => {
+            if left > 0 {
+                tracing::warn!(sessions = left, "not every session ended in time");
+            }
+            server.shutdown().await?;
+            tracing::info!("ended");
+            Ok(ExitCode::SUCCESS)
+        }
+        () = signals.next() => {
+            tracing::warn!(sessions = server.stats().sessions_open, "ended at once");
+            // No thread is waited for: the sessions go with the process.
+            std::process::exit(1)
+        }
+    }
+}
+
+/// The signals that end a server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let install = |kind| signal(kind).context("a signal handler");
+        Ok(Self {
+            terminate: install(SignalKind::terminate())?,
+            interrupt: install(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_server_needs_a_component_or_a_file() {
+        let serve = |arguments: &[&str]| {
+            Cli::try_parse_from([&["wharf", "serve"], arguments].concat()).map(drop)
+        };
+        assert!(serve(&["a.wasm", "--instance", "shared", "--workers", "2"]).is_ok());
+        assert!(serve(&["--config", "wharf.toml"]).is_ok());
+        for wrong in [
+            &[] as &[&str],
+            &["a.wasm", "--instance", "sesion"],
+            &["a.wasm", "--workers", "0"],
+            &["--config", "wharf.toml", "--instance", "shared"],
+        ] {
+            let error = serve(wrong).expect_err("these arguments make no sense");
+            assert_eq!(error.exit_code(), 2, "{wrong:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! From a checked configuration to a description of a server.
+
+use super::builder::Builder;
+use super::route::Route;
+use crate::config::{Config, RouteConfig};
+
+impl Builder {
+    /// Takes over everything that a configuration says; what it does not say stays as it is.
+    #[must_use]
+    pub fn configured(mut self, config: Config) -> Self {
+        self = config.listen.into_iter().fold(self, Builder::listen);
+        if let Some(workers) = config.workers {
+            self = self.workers(workers);
+        }
+        if let Some(files) = config.tls {
+            self = self.tls(files);
+        }
+        self = self.limits(|limits| *limits = config.limits);
+        self = self.engine(|engine| *engine = config.engine);
+        self = config
+            .routes
+            .into_iter()
+            .map(Route::from)
+            .fold(self, Builder::route);
+        config
+            .pages
+            .into_iter()
+            .fold(self, |builder, (path, page)| builder.page(path, page))
+    }
+}
+
+impl From<RouteConfig> for Route {
+    fn from(config: RouteConfig) -> Self {
+        let route = Route::new(config.path)
+            .component_file(config.component)
+            .instance(config.instance)
+            .origins(config.origins)
+            .subprotocols(config.subprotocols)
+            .websocket(|settings| *settings = config.websocket)
+            .guest(|limits| *limits = config.guest);
+        match config.host {
+            Some(host) => route.host(host),
+            None => route,
+        }
+    }
+}
