@@ -30,9 +30,9 @@ pub struct Local {
 pub async fn start(site: &Site) -> Local {
     let folder = Folder::new();
     let config = folder.write("wharf.toml", site.toml());
-    let builder = wharf::Server::builder();
-    let _ = config;
-    let server = builder
+    let config = wharf::Config::load(&config).unwrap_or_else(|error| panic!("{error}"));
+    let server = wharf::Server::builder()
+        .configured(config)
         .start()
         .await
         .unwrap_or_else(|error| panic!("{error:#}\n{}", site.toml()));
