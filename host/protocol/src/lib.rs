@@ -7,6 +7,35 @@
 //! (and the `Origin` rule), `frame`, `mask`, `assembly` with [`deflate`] and
 //! `utf8`, `connection`; beside them `cause` (every way to end), `keepalive`
 //! and `time`.
+//!
+//! A driver gives each read to [`Connection::receive`], writes what it finds in
+//! `out`, and calls [`Connection::on_deadline`] at [`Connection::deadline`]:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use wharf_protocol::{Config, Connection, Event, Input, Instant, Keepalive, Phase, Role};
+//!
+//! let (now, seed) = (Instant::from_millis(0), 4711);
+//! let (config, keepalive) = (Arc::new(Config::default()), Keepalive::default());
+//! let mut connection = Connection::new(Role::Server, config, keepalive, None, now, seed);
+//!
+//! // "Hello", masked, as in RFC 6455, section 5.7; then an empty close frame.
+//! let mut read = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x88\x80\0\0\0\0";
+//! let (mut input, mut out, mut answers) = (Input::new(&mut read), Vec::new(), Vec::new());
+//! while let Some(Event::Message { kind, payload }) =
+//!     connection.receive(&mut input, now, &mut out)
+//! {
+//!     answers.push((kind, payload.to_vec()));
+//! }
+//! for (kind, payload) in answers {
+//!     connection.send(kind, &payload, &mut out)?;
+//! }
+//! assert_eq!(connection.phase(), Phase::Concluding);
+//! connection.conclude(now, &mut out);
+//! assert_eq!(out, b"\x81\x05Hello\x88\x00");
+//! assert_eq!(connection.ending().map(|ending| ending.code), Some(1005));
+//! # Ok::<(), wharf_protocol::SendError>(())
+//! ```
 
 mod assembly;
 mod buffer;

@@ -2,9 +2,8 @@
 //! The body is shared with the crate's tests.
 
 #![no_main]
-#![allow(dead_code, reason = "each target runs one of the bodies")]
 
-#[path = "../../tests/protocol/targets/mod.rs"]
-mod targets;
+#[path = "../../tests/protocol/targets/frames.rs"]
+mod body;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::frames(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| body::frames(data));

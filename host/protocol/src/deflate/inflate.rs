@@ -1,5 +1,5 @@
 //! The inflater of one direction, bounded: it stops at the first byte beyond
-//! what the message may have. Its state, some 48 KiB, is made with the first
+//! what the message may have. Its state, 47 KiB with a window of 15 bits, is made with the first
 //! compressed message; without context takeover it goes back after each.
 
 use flate2::{Decompress, FlushDecompress, Status};

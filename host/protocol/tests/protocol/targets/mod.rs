@@ -6,7 +6,6 @@ mod frames;
 mod handshake;
 mod inflate;
 
-#[allow(unused_imports, reason = "the fuzzer needs only the functions")]
 pub(crate) use frames::{Setup, frames};
 pub(crate) use handshake::handshake;
 pub(crate) use inflate::inflate;
