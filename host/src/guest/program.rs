@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use wasmtime::component::{InstancePre, Linker};
 
@@ -22,7 +22,6 @@ pub(crate) struct Program {
     /// Where its instances' output goes; only if it imports WASI.
     pub(super) log: Option<GuestLog>,
     name: Arc<str>,
-    compile_time: Duration,
 }
 
 impl Program {
@@ -37,6 +36,13 @@ impl Program {
         let examined = examine(engine, bytes, limits)?;
         let exports = examined.check()?;
         let linked = link(engine, &examined)?;
+        let milliseconds = started.elapsed().as_millis();
+        tracing::debug!(
+            component = name,
+            bytes = bytes.len(),
+            milliseconds,
+            "compiled"
+        );
         let name: Arc<str> = name.into();
         let log = examined
             .needs(Capability::Wasi)
@@ -48,7 +54,6 @@ impl Program {
             linked,
             log,
             name,
-            compile_time: started.elapsed(),
         })
     }
 
@@ -60,11 +65,6 @@ impl Program {
     /// Whether it decides about handshakes itself.
     pub(crate) fn has_handshake(&self) -> bool {
         self.exports.world() == World::Service
-    }
-
-    /// What checking, compiling and linking took.
-    pub(crate) fn compile_time(&self) -> Duration {
-        self.compile_time
     }
 }
 

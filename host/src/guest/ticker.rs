@@ -171,7 +171,10 @@ mod tests {
     #[test]
     fn ticks_while_a_guest_runs_and_sleeps_afterwards() {
         let (ticked, ticks) = mpsc::channel();
-        let ticker = Ticker::start(move || drop(ticked.send(()))).expect("a thread");
+        let ticker = Ticker::start(move || {
+            let _ = ticked.send(());
+        })
+        .expect("a thread");
         assert!(!ticker.is_awake(), "nothing runs yet");
         let shard = ShardIndex::of_this_thread();
         let running = ticker.enter(shard);
