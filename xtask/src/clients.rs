@@ -95,6 +95,9 @@ fn echo_clients(root: &Path, clients: &[Client]) -> anyhow::Result<Outcome> {
 
 /// The demo as a newcomer starts it, but on a free port.
 fn chat_two_tabs(root: &Path) -> anyhow::Result<Outcome> {
+    // Built here, so that its progress is seen.
+    crate::guests::build(&["chat".to_owned()])?;
+    served::build_host(root)?;
     let mut demo = Command::new(std::env::current_exe()?);
     demo.args(["demo", "--listen", "127.0.0.1:0"]);
     let mut command = Client::ChatTwoTabs.command(root)?;

@@ -10,8 +10,9 @@ use anyhow::{Context, bail, ensure};
 
 use crate::process;
 
-/// Compiling a large component in a slow build of the host takes this long.
-const START_TIME_MAX: Duration = Duration::from_secs(120);
+/// Compiling a large component in a slow build of the host takes this long; a
+/// demo may first wait for another cargo that has the build folder.
+const START_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 /// The server gives its sessions 5 s to close; the rest is for a busy machine.
 const STOP_TIME_MAX: Duration = Duration::from_secs(20);
 const READY: &str = "listening on http://";
