@@ -29,6 +29,10 @@ Examples:
 
 Exit codes: 0 all is well, 1 it failed, 2 the arguments make no sense.";
 
+const SERVE_USAGE: &str = "\
+wharf serve COMPONENT.wasm [OPTIONS]
+       wharf serve --config FILE [OPTIONS]";
+
 const SERVE_EXAMPLES: &str = "\
 A configuration file:
   listen = \"0.0.0.0:8080\"
@@ -71,7 +75,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs a server until it is told to stop.
-    #[command(after_long_help = SERVE_EXAMPLES)]
+    #[command(after_long_help = SERVE_EXAMPLES, override_usage = SERVE_USAGE)]
     Serve(Serve),
     /// Says whether a component would run, and why not.
     #[command(after_long_help = CHECK_HELP)]

@@ -67,7 +67,7 @@ fn a_path_finds_its_route_and_parameters() {
         on_host("a.example", socket("/echo")),
         page("/"),
     ])
-    .unwrap();
+    .expect("the routes fit together");
     check(&catalog, "localhost:80", "/echo", &[], "0");
     check(&catalog, "localhost", "/echo/", &[], "NotFound");
     check(&catalog, "localhost", "/rooms/a%20b", &[], "1 room=a b");
@@ -84,11 +84,12 @@ fn a_path_finds_its_route_and_parameters() {
 
 #[test]
 fn a_component_may_answer_everywhere_beside_a_page() {
-    let catalog = Catalog::new(vec![socket("/{*path}"), page("/")]).unwrap();
+    let catalog =
+        Catalog::new(vec![socket("/{*path}"), page("/")]).expect("the routes fit together");
     check(&catalog, "x", "/", &[], "0 path=");
     check(&catalog, "x", "/a/b", &[], "0 path=a/b");
-    assert!(catalog.lookup("x", "/").unwrap().page().is_some());
-    assert!(catalog.lookup("x", "/a").unwrap().page().is_none());
+    assert!(catalog.lookup("x", "/").expect("a route").page().is_some());
+    assert!(catalog.lookup("x", "/a").expect("a route").page().is_none());
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn subprotocols_choose_among_the_routes_of_a_path() {
         speaking("/only", &["a"]),
         socket("/"),
     ])
-    .unwrap();
+    .expect("the routes fit together");
     check(&catalog, "x", "/", &["c", "a"], "1 [c]");
     check(&catalog, "x", "/", &["x", "b"], "0 [b]");
     check(&catalog, "x", "/", &["x"], "3");
@@ -109,7 +110,9 @@ fn subprotocols_choose_among_the_routes_of_a_path() {
 
 #[track_caller]
 fn refused(routes: Vec<Route>, expect: &str) {
-    let error = Catalog::new(routes).map(drop).unwrap_err();
+    let error = Catalog::new(routes)
+        .map(drop)
+        .expect_err("the routes do not fit together");
     assert_eq!(format!("{}: {error}", error.route), expect);
 }
 
@@ -135,7 +138,7 @@ fn routes_that_cannot_stand_together_are_refused() {
 fn two_names_for_one_place_are_refused() {
     let error = Catalog::new(vec![socket("/rooms/{room}"), socket("/rooms/{id}")])
         .map(drop)
-        .unwrap_err();
+        .expect_err("the routes do not fit together");
     assert_eq!(error.route, 1);
     assert!(error.reason.contains("/rooms/{room}"), "{error}");
 }
