@@ -147,7 +147,7 @@ mod tests {
         }
     }
 
-    #[tokio::test(flavor = "current_thread", start_paused = true)]
+    #[tokio::test(flavor = "current_thread")]
     async fn wakes_what_is_due_and_nothing_that_was_disarmed() {
         let clock = Clock::new(std::time::Instant::now());
         let kept = Arc::new(Count(AtomicUsize::new(0)));

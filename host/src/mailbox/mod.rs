@@ -15,3 +15,6 @@ pub(crate) use self::inbox::{Batch, Connecting, Inbox, InboxClosed, Work};
 pub(crate) use self::lane::Lane;
 pub(crate) use self::members::Members;
 pub(crate) use self::outbox::{Outbox, OutboxConfig, OutboxParts, SendError, SlowReader, Stop};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! The two queues over a real protocol connection and an in-memory socket.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, DuplexStream};
+use wharf_protocol::{Connection, Keepalive, MessageKind, Role};
+
+use super::*;
+use crate::wire::{Socket, Wire};
+
+const CONFIG: OutboxConfig = OutboxConfig {
+    outbox_bytes_max: 1000,
+    message_bytes_max: 5000,
+    write_timeout: Duration::from_millis(20),
+    slow_consumer_timeout: Duration::from_secs(30),
+};
+
+fn lane() -> Rc<Lane> {
+    Rc::new(Lane::new(std::time::Instant::now(), 7, 0, 1))
+}
+
+/// A session whose socket holds `socket_bytes`.
+fn session(lane: &Rc<Lane>, socket_bytes: usize) -> (Outbox, DuplexStream) {
+    let (near, far) = tokio::io::duplex(socket_bytes);
+    let now = lane.clock.now();
+    let connection =
+        Connection::new(Role::Server, Arc::default(), Keepalive::default(), None, now, 1);
+    let outbox = Outbox::new(OutboxParts {
+        id: lane.next_session(),
+        wire: Wire::new(Socket::Memory(near), connection),
+        lane: lane.clone(),
+        config: CONFIG,
+        request: Arc::default(),
+        subprotocol: None,
+        may_wait: true,
+    });
+    (outbox, far)
+}
+
+fn send(outbox: &Outbox, bytes: usize) -> Result<(), SendError> {
+    outbox.try_send(MessageKind::Binary, &vec![1; bytes])
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_a_call_sends_leaves_in_one_write() {
+    let lane = lane();
+    let (outbox, mut peer) = session(&lane, 4096);
+    for _ in 0..3 {
+        assert_eq!(send(&outbox, 10), Ok(()));
+    }
+    let mut buffer = [0; 100];
+    let mut context = Context::from_waker(Waker::noop());
+    let mut read = tokio::io::ReadBuf::new(&mut buffer);
+    let early = tokio::io::AsyncRead::poll_read(std::pin::pin!(&mut peer), &mut context, &mut read);
+    assert!(early.is_pending(), "corked until the call ends");
+    lane.cork.release();
+    assert_eq!(peer.read(&mut buffer).await.expect("a read"), 36);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_full_outbox_refuses_and_takes_again_once_it_was_written() {
+    let lane = lane();
+    let (outbox, mut peer) = session(&lane, 100);
+    assert_eq!(send(&outbox, 5001), Err(SendError::TooLarge(5000)));
+    assert_eq!(send(&outbox, 3000), Ok(()), "one message always fits");
+    assert_eq!(send(&outbox, 10), Err(SendError::Full));
+    assert!(outbox.is_above_high_water(&outbox.wire()));
+    tokio::select! {
+        () = lane.clock.run() => unreachable!("the clock runs for ever"),
+        refused = outbox.room_for(10) => assert_eq!(refused, Err(SendError::Full)),
+    }
+
+    let mut buffer = vec![0; 4000];
+    let mut read = 0;
+    while outbox.queued_bytes() > 0 {
+        read += peer.read(&mut buffer).await.expect("a read");
+        let flushed = outbox.wire().poll_flush(&mut Context::from_waker(Waker::noop()), &lane.buffers);
+        assert!(!matches!(flushed, Poll::Ready(Err(_))));
+    }
+    assert!(read > 2900, "{read}");
+    assert_eq!(send(&outbox, 10), Ok(()));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_slow_reader_is_cut_when_its_time_is_up_and_not_before() {
+    let lane = lane();
+    let (outbox, _peer) = session(&lane, 100);
+    assert_eq!(send(&outbox, 3000), Ok(()));
+    lane.cork.release();
+    let now = lane.clock.now();
+    let follow = |progress, seconds| {
+        let wire = outbox.wire();
+        outbox.follow_reader(&wire, progress, now + Duration::from_secs(seconds))
+    };
+    assert_eq!(follow(false, 0), SlowReader::Yes);
+    assert_eq!(follow(true, 29), SlowReader::Yes);
+    assert_eq!(follow(true, 30), SlowReader::Cut, "over its bound, progress does not count");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn messages_that_follow_each_other_are_one_batch() {
+    let lane = lane();
+    let inbox: Inbox<()> = Inbox::new();
+    let (first, _peer) = session(&lane, 100);
+    let (second, _peer) = session(&lane, 100);
+    assert_eq!(inbox.push(Work::Open(first.clone())), Ok(()));
+    for (outbox, text) in [(&first, "a"), (&second, "b"), (&first, "c")] {
+        assert_eq!(inbox.push_message(outbox, MessageKind::Text, text.as_bytes()), Ok(()));
+    }
+    assert!(matches!(inbox.next().await, Work::Open(_)));
+    let Work::Messages(batch) = inbox.next().await else { panic!("messages come next") };
+    let got: Vec<_> = batch.iter().map(|(id, _, payload)| (id, payload.to_vec())).collect();
+    let (one, two) = (first.id(), second.id());
+    assert_eq!(got, [(one, b"a".to_vec()), (two, b"b".to_vec()), (one, b"c".to_vec())]);
+    assert!(first.in_flight_bytes() > 0);
+    inbox.finish(batch);
+    assert_eq!((first.in_flight_bytes(), second.in_flight_bytes()), (0, 0));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_session_with_too_much_unfinished_is_not_read() {
+    let lane = lane();
+    let inbox: Inbox<()> = Inbox::new();
+    let (greedy, _peer) = session(&lane, 100);
+    let (modest, _peer) = session(&lane, 100);
+    while inbox.has_room(&greedy) {
+        assert_eq!(inbox.push_message(&greedy, MessageKind::Binary, &[0; 1000]), Ok(()));
+    }
+    assert!(greedy.in_flight_bytes() < 70_000, "{}", greedy.in_flight_bytes());
+    assert!(inbox.has_room(&modest), "the others are");
+    assert_eq!(inbox.push_message(&modest, MessageKind::Binary, &vec![0; 2_000_000]), Ok(()));
+    let (third, _peer) = session(&lane, 100);
+    assert!(!inbox.has_room(&third), "unless the instance has too much in all");
+    inbox.abandon();
+    assert_eq!(greedy.in_flight_bytes(), 0, "an instance that is gone owes nothing");
+    assert_eq!(inbox.push_message(&modest, MessageKind::Binary, b""), Err(InboxClosed));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn an_instance_reaches_its_own_sessions_only() {
+    let lane = lane();
+    let (mine, _peer) = session(&lane, 100);
+    let (other, _peer) = session(&lane, 100);
+    let members = Members::default();
+    members.insert(mine.clone());
+    assert!(members.get(other.id()).is_none());
+    assert_eq!(members.find(&mine.name()), Some(mine.id()));
+    assert_eq!(members.find(&other.name()), None);
+    mine.change_facts(|facts| facts.set_tags(vec!["blue".into()])).expect("within the limits");
+    assert_eq!(members.list(Some("blue")), [mine.id()]);
+    assert!(members.list(Some("red")).is_empty());
+    members.remove(mine.id());
+    assert_eq!(members.count(), 0);
+}
