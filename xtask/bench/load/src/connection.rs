@@ -116,11 +116,13 @@ impl Connection {
         self.write(script)
     }
 
-    /// Writes and reads whatever the socket allows.
+    /// Writes and reads whatever the socket allows. If the poll says that the
+    /// server's stream is `over`, it reads up to its end: no poll says it again.
     pub(crate) fn on_ready(
         &mut self,
         script: &Script,
         buffer: &mut [u8],
+        over: bool,
     ) -> anyhow::Result<Progress> {
         let mut progress = Progress::default();
         if matches!(self.state, State::Ended) {
@@ -139,7 +141,7 @@ impl Connection {
                 break;
             }
             self.take(script, &buffer[..read], &mut progress)?;
-            if read < buffer.len() && !self.stream.is_tls() {
+            if read < buffer.len() && !over && !self.stream.is_tls() {
                 break;
             }
         }

@@ -144,7 +144,7 @@ impl<'a> Fleet<'a> {
             let Token(index) = event.token();
             let connection = &mut self.connections[index];
             connection
-                .on_ready(self.script, &mut self.buffer)
+                .on_ready(self.script, &mut self.buffer, event.is_read_closed())
                 .and_then(|progress| take(self.script, index, connection, progress))
                 .with_context(|| format!("connection {index}"))?;
         }

@@ -3,11 +3,6 @@
 //! back with what it must be, and prints what it measured as one line of JSON.
 //! It never starts a server and knows no peer by name.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "the result goes to the program that started this one"
-)]
-
 mod arguments;
 mod connection;
 mod echo;
@@ -26,6 +21,8 @@ mod tls;
 mod usage;
 mod verifier;
 
+use std::process::ExitCode;
+
 use clap::Parser;
 
 use arguments::{Command, Target};
@@ -38,8 +35,18 @@ struct Arguments {
     command: Command,
 }
 
-fn main() -> anyhow::Result<()> {
-    let report = match Arguments::parse().command {
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    let report = match command {
         Command::Echo(arguments) => echo::run(&arguments)?,
         Command::FanOut(arguments) => fan_out::run(&arguments)?,
         Command::Idle(arguments) => idle::run(&arguments)?,
