@@ -13,7 +13,7 @@ use crate::id::IncidentId;
 
 /// What went wrong, by whom it was caused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// The component misbehaved: bills its tenant, pages no one.
     Guest(GuestFault),
     /// The server could not do its part.
@@ -22,7 +22,7 @@ pub enum Fault {
 
 /// How a component can fail. After any of these its Store is dropped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GuestFault {
+pub(crate) enum GuestFault {
     /// A trap, with wasmtime's own words.
     Trap(String),
     /// A growth of memory or of a table was refused, and the guest gave up.
@@ -39,7 +39,7 @@ pub enum GuestFault {
 
 /// How the server can fail a component or a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HostFault {
+pub(crate) enum HostFault {
     /// Every instance slot is in use.
     InstancesExhausted,
     /// The instance ended before the event reached it.
@@ -56,15 +56,13 @@ enum Closing {
 
 impl Fault {
     /// The metric label: short, stable, in snake case.
-    #[must_use]
-    pub fn label(&self) -> &'static str {
+    pub(crate) fn label(&self) -> &'static str {
         self.row().0
     }
 
     /// How the sessions that it ends are closed; the peer is told the incident, so that it can be
     /// found in the log.
-    #[must_use]
-    pub fn cause(&self, incident: IncidentId) -> Cause {
+    pub(crate) fn cause(&self, incident: IncidentId) -> Cause {
         match self.row().1 {
             Closing::HandlerFailed => Cause::HandlerFailed { incident: incident.to_string() },
             Closing::OverCapacity => Cause::OverCapacity,
@@ -72,8 +70,7 @@ impl Fault {
     }
 
     /// How loudly it is logged.
-    #[must_use]
-    pub fn level(&self) -> Level {
+    pub(crate) fn level(&self) -> Level {
         self.row().2
     }
 

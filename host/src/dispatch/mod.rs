@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc::UnboundedSender;
 use wharf_protocol::Cause;
 
-pub(crate) use self::admission::{Admission, PeerCommand, Promised, Refusal, Seat, Ticket};
+pub(crate) use self::admission::{Admission, PeerCommand, Refusal, Seat, Ticket};
 pub(crate) use self::hosted::{Hosted, Inbox, Use};
 use self::placement::InstanceKey;
 use crate::catalog::{ProgramId, Route, Target};
