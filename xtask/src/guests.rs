@@ -19,11 +19,15 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
 use guest::{Guest, Language};
+
+/// How long a person waits without a word.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// What `cargo xtask guests` is told.
 #[derive(clap::Args)]
@@ -75,7 +79,9 @@ pub(crate) fn build(names: &[String]) -> Result<()> {
 
 /// Cargo with a subcommand and what it needs to compile for the guests' target.
 pub(crate) fn cargo_for_wasm(subcommand: &str) -> Result<Command> {
-    Ok(rust::Cargo::find(&Workshop::open()?)?.command(subcommand))
+    let workshop = Workshop::open()?;
+    let _lock = workshop.lock()?;
+    Ok(rust::Cargo::find(&workshop)?.command(subcommand))
 }
 
 fn select(all: Vec<Guest>, names: &[String]) -> Result<Vec<Guest>> {
@@ -106,19 +112,35 @@ fn build_lane(workshop: &Workshop, language: Language, guests: &[&Guest]) -> Res
     if stale.is_empty() {
         return Ok(());
     }
-    let mut builder = language.builder(workshop)?;
+    let mut builder = accompanied(language.name(), || language.builder(workshop))?;
     for (guest, stamp) in stale {
         let begun = Instant::now();
-        let core = builder
-            .build(workshop, guest)
-            .with_context(|| format!("guest {}", guest.name))?;
-        let bytes =
-            component::finish(workshop, core).with_context(|| format!("guest {}", guest.name))?;
+        let bytes = accompanied(&guest.name, || {
+            let built = builder.build(workshop, guest)?;
+            component::finish(workshop, built)
+        })
+        .with_context(|| format!("guest {}", guest.name))?;
         fresh::store(workshop, guest, &bytes, &stamp)?;
         let (size, seconds) = (bytes.len(), begun.elapsed().as_secs_f32());
         println!("{:>18}  {size:>9} bytes  {seconds:>5.1} s", guest.name);
     }
     Ok(())
+}
+
+/// Does long work and says now and then that it goes on.
+fn accompanied<R>(name: &str, work: impl FnOnce() -> R) -> R {
+    let begun = Instant::now();
+    let (done, waiting) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while waiting.recv_timeout(SIGN_OF_LIFE) == Err(RecvTimeoutError::Timeout) {
+                println!("{name:>18}  at work for {} s", begun.elapsed().as_secs());
+            }
+        });
+        let outcome = work();
+        drop(done);
+        outcome
+    })
 }
 
 /// What a language's tools make of a guest.

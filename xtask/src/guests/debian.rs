@@ -103,14 +103,17 @@ fn download(workshop: &Workshop, packages: &[&str]) -> Result<PathBuf> {
             .env("DEBIAN_FRONTEND", "noninteractive");
         command
     };
-    command::run(apt_get().arg("update"))?;
-    let install = [
-        "install",
-        "--download-only",
-        "--no-install-recommends",
-        "--reinstall",
-    ];
-    command::run(apt_get().args(install).args(packages))?;
+    // A hook of the machine's may fail although the lists are there: what
+    // counts is whether the packages come.
+    let updated = command::run(apt_get().arg("update"));
+    let mut install = apt_get();
+    install.args(["install", "--download-only", "--no-install-recommends"]);
+    install.arg("--reinstall").args(packages);
+    match (command::run(&mut install), updated) {
+        (Ok(_), _) => {}
+        (Err(failure), Ok(_)) => return Err(failure),
+        (Err(failure), Err(cause)) => return Err(failure.context(cause)),
+    }
     if files(&archives)?.is_empty() {
         bail!("apt-get downloaded nothing for {}", packages.join(" "));
     }

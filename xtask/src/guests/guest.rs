@@ -36,6 +36,15 @@ impl Language {
         Language::Text,
     ];
 
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Language::Rust => "Rust",
+            Language::C => "C",
+            Language::JavaScript => "JavaScript",
+            Language::Text => "text",
+        }
+    }
+
     /// Finds or fetches the language's tools.
     pub(super) fn builder(self, workshop: &Workshop) -> Result<Box<dyn Builder>> {
         Ok(match self {
