@@ -5,6 +5,7 @@
 //! but late or otherwise not strictly right, counts as failed.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -86,6 +87,7 @@ fn run_suite(kosoku: &Path, url: &str, report: &Path, deflate: bool) -> anyhow::
         .arg(report)
         .arg(url)
         .stdout(Stdio::null())
+        .stderr(File::create(report.join("runner.log"))?)
         .spawn()
         .context("`kosoku` could not be started")?;
     let status = process::wait_within(&mut runner, RUN_TIME_MAX).context("`kosoku`")?;
