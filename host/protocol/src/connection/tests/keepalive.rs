@@ -175,6 +175,18 @@ fn only_the_latest_pong_waits_for_room() {
 }
 
 #[test]
+fn a_ping_answered_at_once_leaves_no_older_pong_behind() {
+    let mut bench = Bench::server();
+    bench.out = vec![0; 4_096];
+    bench.read(&frame(PING, b"older"));
+    bench.written();
+    bench.read(&frame(PING, b"newer"));
+    assert_eq!(bench.written(), plain(PONG, b"newer"));
+    bench.connection.flushed(&mut bench.out);
+    assert_eq!(bench.written(), []);
+}
+
+#[test]
 fn a_peer_that_pings_and_never_reads_costs_a_bounded_buffer() {
     let mut bench = Bench::server();
     let pings = frame(PING, &[7; 125]).repeat(1_000);
