@@ -226,7 +226,8 @@ async fn a_guest_that_spins_is_cut_at_its_cpu_time_and_lets_others_run_meanwhile
     assert!(took >= Duration::from_millis(45), "{took:?}");
     // Generous: the tests of a whole crate share the machine.
     assert!(took < Duration::from_millis(500), "{took:?}");
-    assert!(turns >= 10, "its neighbour had {turns} turns");
+    // At least one in ten milliseconds, on a machine that others share.
+    assert!(turns >= 5, "its neighbour had {turns} turns");
 }
 
 #[tokio::test]
