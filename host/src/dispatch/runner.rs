@@ -96,6 +96,7 @@ fn refuse_waiting(hosted: &Hosted, fault: &Fault) {
 /// Runs a guest call; what it sends leaves when it ends or first waits.
 async fn corked<T>(lane: &Lane, call: impl Future<Output = T>) -> T {
     let mut call = pin!(call);
+    lane.cork.begin_call();
     poll_fn(|context| {
         let outcome = call.as_mut().poll(context);
         lane.cork.release();

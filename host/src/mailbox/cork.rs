@@ -3,7 +3,7 @@
 //!
 //! Holds handles only; the bytes stay in their outboxes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use super::Outbox;
 
@@ -11,9 +11,20 @@ use super::Outbox;
 #[derive(Default)]
 pub(crate) struct Cork {
     waiting: RefCell<Vec<Outbox>>,
+    calls: Cell<u32>,
 }
 
 impl Cork {
+    /// A guest call begins.
+    pub(crate) fn begin_call(&self) {
+        self.calls.set(self.calls.get().wrapping_add(1));
+    }
+
+    /// Tells the calls of a worker apart.
+    pub(super) fn call(&self) -> u32 {
+        self.calls.get()
+    }
+
     /// Remembers an outbox; the outbox sees to it that it is added once.
     pub(crate) fn add(&self, outbox: Outbox) {
         self.waiting.borrow_mut().push(outbox);

@@ -21,6 +21,9 @@ use crate::wire::Wire;
 /// A batch of answers is written early once it has grown to this.
 const CORK_BYTES_MAX: usize = 64 * 1024;
 
+/// Messages to one session that one guest call may have refused as full.
+const REFUSALS_A_CALL_MAX: u32 = 1024;
+
 /// Limits of one session's queue. Worst case of memory: `outbox_bytes_max` and one message more.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutboxConfig {
@@ -95,6 +98,8 @@ struct Shared {
     writers: RefCell<Vec<Waker>>,
     /// The deadline for which the task will be woken.
     armed: Cell<Option<Armed>>,
+    /// How many messages were refused as full, in which guest call.
+    refusals: Cell<(u32, u32)>,
     /// Since when the peer has not taken enough.
     slow_since: Cell<Option<Instant>>,
     facts: RefCell<Option<Box<Facts>>>,
@@ -116,6 +121,7 @@ impl Outbox {
             task: RefCell::default(),
             writers: RefCell::default(),
             armed: Cell::new(None),
+            refusals: Cell::default(),
             slow_since: Cell::new(None),
             facts: RefCell::default(),
         }))
@@ -173,6 +179,7 @@ impl Outbox {
             // What the call has corked so far may leave first.
             self.write(&mut wire);
             if !self.has_room(&wire, payload.len()) {
+                self.count_refusal();
                 return Err(SendError::Full);
             }
         }
@@ -240,6 +247,18 @@ impl Outbox {
     fn has_room(&self, wire: &Wire, bytes: usize) -> bool {
         let queued = wire.queued_bytes();
         queued == 0 || queued + bytes <= self.0.config.outbox_bytes_max
+    }
+
+    /// A handler that goes on sending in one call, however often it is told that there is no room,
+    /// loses the session.
+    fn count_refusal(&self) {
+        let call = self.0.lane.cork.call();
+        let (of_call, count) = self.0.refusals.get();
+        let count = if of_call == call { count + 1 } else { 1 };
+        self.0.refusals.set((call, count));
+        if count == REFUSALS_A_CALL_MAX {
+            self.stop(Stop::Now(Cause::HandlerOverLimit));
+        }
     }
 
     fn cork(&self, wire: &Wire) {

@@ -27,7 +27,7 @@ pub(crate) struct Session {
     read_ahead: Bytes,
     /// The keepalive is told while nothing is read.
     paused: bool,
-    /// Set once our half of the stream is ended: until when to wait for the peer's.
+    /// Set once nothing more will be said: until when to wait for the peer.
     linger_until: Option<Instant>,
 }
 
@@ -73,8 +73,7 @@ impl Session {
         let phase = self.outbox.wire().connection().phase();
         match phase {
             Phase::Aborted => Step::Over,
-            Phase::Finished if written.is_pending() => Step::Wait(self.deadline()),
-            Phase::Finished => self.linger(context, now),
+            Phase::Finished => self.part(context, now, written.is_ready()),
             Phase::Open | Phase::Concluding | Phase::Closing => {
                 if read.is_ready() && self.may_read() {
                     // More may be there: take turns with the others of this thread.
@@ -153,19 +152,26 @@ impl Session {
         self.outbox.wire().connection().ending().cloned()
     }
 
-    /// Ends our half of the stream and waits for the peer's end, so that our last bytes are not
-    /// lost to a reset.
-    fn linger(&mut self, context: &mut Context<'_>, now: Instant) -> Step {
+    /// Ends our half of the stream. Where the peer may still be sending, waits for its end: a
+    /// socket that is closed on unread bytes resets the connection, and our close frame is lost.
+    fn part(&mut self, context: &mut Context<'_>, now: Instant, all_written: bool) -> Step {
         let outbox = self.outbox.clone();
         let mut wire = outbox.wire();
         let until = *self.linger_until.get_or_insert(now + begin::LINGER);
         if now >= until {
             return Step::Over;
         }
+        if !all_written {
+            return Step::Wait(Some(until));
+        }
         match wire.poll_shutdown(context) {
             Poll::Pending => return Step::Wait(Some(until)),
             Poll::Ready(Err(_)) => return Step::Over,
             Poll::Ready(Ok(())) => {}
+        }
+        // After both close frames the peer has nothing to send (RFC 6455, section 7.1.1).
+        if wire.connection().ending().is_some_and(|ending| ending.clean) {
+            return Step::Over;
         }
         match reading::discard(&mut wire, context, &outbox.lane().buffers) {
             Poll::Pending => Step::Wait(Some(until)),
