@@ -75,3 +75,28 @@ fn hash_tree(path: &Path, hasher: &mut DefaultHasher) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(folder: &Path) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        hash_tree(folder, &mut hasher).unwrap();
+        hasher.finish()
+    }
+
+    #[test]
+    fn a_digest_follows_sources_and_not_what_is_built() {
+        let folder = std::env::temp_dir().join(format!("wharf-fresh-{}", std::process::id()));
+        fs::create_dir_all(folder.join("target")).unwrap();
+        fs::write(folder.join("echo.c"), "one").unwrap();
+        let first = digest(&folder);
+        fs::write(folder.join("target/echo.o"), "built").unwrap();
+        fs::write(folder.join("echo.wasm"), "built").unwrap();
+        assert_eq!(digest(&folder), first);
+        fs::write(folder.join("echo.c"), "two").unwrap();
+        assert_ne!(digest(&folder), first);
+        fs::remove_dir_all(&folder).unwrap();
+    }
+}
