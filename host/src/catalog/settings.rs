@@ -28,14 +28,15 @@ pub struct WebSocketSettings {
     /// Masks frames to the client, which RFC 6455 forbids to servers (section 5.1). Default off.
     pub mask_outgoing: bool,
     /// Agrees to permessage-deflate (RFC 7692) when the client offers it. Default on. Worst case:
-    /// about 300 KiB for each session that compresses both ways and keeps its contexts.
+    /// nothing for an idle session, unless contexts are kept.
     pub compression: bool,
     /// Messages below this many bytes go out uncompressed. Default 128.
     pub compress_min_bytes: usize,
     /// The compressor's effort, 0 (none) to 9 (smallest). Default 1.
     pub compression_level: u32,
-    /// Keeps the deflate context from one message to the next, both ways: smaller messages for
-    /// more memory. Default on.
+    /// Keeps the deflate contexts from one message to the next, both ways: smaller messages for
+    /// more memory. Default off. Worst case when on: about 420 KiB for each session that has
+    /// compressed and inflated a message.
     pub compression_context_takeover: bool,
     /// Base-two logarithm of the deflate window, 9 to 15. Default 15 (32 KiB).
     pub compression_window_bits: u8,
@@ -65,7 +66,7 @@ impl Default for WebSocketSettings {
             compression: true,
             compress_min_bytes: protocol.compress_min_bytes,
             compression_level: protocol.compression_level,
-            compression_context_takeover: true,
+            compression_context_takeover: false,
             compression_window_bits: 15,
             outbox_bytes_max: 256 << 10,
             slow_consumer_timeout: Duration::from_secs(30),

@@ -201,7 +201,11 @@ fn compile(
         let Some(source) = route.source.clone() else {
             bail!("the route {} has no component", route.pattern);
         };
-        let key = (source, route.guest.clone());
+        let mut limits = route.guest.clone();
+        // What a handler may send has to fit into one call of the host.
+        let sendable = route.websocket.max_message_bytes.saturating_mul(2);
+        limits.hostcall_bytes_max = limits.hostcall_bytes_max.max(sendable);
+        let key = (source, limits);
         let program = match known.get(&key) {
             Some(program) => *program,
             None => {
