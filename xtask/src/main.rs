@@ -8,6 +8,7 @@
     reason = "a task talks to the person who started it"
 )]
 
+mod bench;
 mod clients;
 mod conformance;
 mod demo;
@@ -41,6 +42,10 @@ enum Task {
     Conformance,
     /// Run WebSocket clients that others wrote against the echo guest
     Clients(clients::Arguments),
+    /// Measure Wharf against raw TCP and other WebSocket servers
+    Bench(bench::Arguments),
+    /// Count the instructions for one message; fails when they grow
+    Instructions(bench::instructions::Arguments),
     /// Check the rules that no compiler checks: layers, sizes, headers, links
     Tidy,
 }
@@ -53,6 +58,8 @@ impl Task {
             Task::Guests(arguments) => guests::run(arguments).map(|()| Outcome::default()),
             Task::Conformance => conformance::run(root),
             Task::Clients(arguments) => clients::run(root, arguments),
+            Task::Bench(arguments) => bench::run(root, arguments),
+            Task::Instructions(arguments) => bench::instructions::run(root, arguments),
             Task::Tidy => tidy::run(root),
         }
     }
