@@ -82,21 +82,22 @@ mod tests {
 
     fn digest(folder: &Path) -> u64 {
         let mut hasher = DefaultHasher::new();
-        hash_tree(folder, &mut hasher).unwrap();
+        hash_tree(folder, &mut hasher).expect("the folder is there");
         hasher.finish()
     }
 
     #[test]
-    fn a_digest_follows_sources_and_not_what_is_built() {
+    fn a_digest_follows_sources_and_not_what_is_built() -> Result<()> {
         let folder = std::env::temp_dir().join(format!("wharf-fresh-{}", std::process::id()));
-        fs::create_dir_all(folder.join("target")).unwrap();
-        fs::write(folder.join("echo.c"), "one").unwrap();
+        fs::create_dir_all(folder.join("target"))?;
+        fs::write(folder.join("echo.c"), "one")?;
         let first = digest(&folder);
-        fs::write(folder.join("target/echo.o"), "built").unwrap();
-        fs::write(folder.join("echo.wasm"), "built").unwrap();
+        fs::write(folder.join("target/echo.o"), "built")?;
+        fs::write(folder.join("echo.wasm"), "built")?;
         assert_eq!(digest(&folder), first);
-        fs::write(folder.join("echo.c"), "two").unwrap();
+        fs::write(folder.join("echo.c"), "two")?;
         assert_ne!(digest(&folder), first);
-        fs::remove_dir_all(&folder).unwrap();
+        fs::remove_dir_all(&folder)?;
+        Ok(())
     }
 }
