@@ -3,6 +3,7 @@
 //! `cargo test` replays the corpus on any compiler. What a run finds lands in
 //! `target`, never in the tree.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -15,8 +16,9 @@ use crate::process;
 const FUZZ: &str = "host/protocol/fuzz";
 const CARGO_FUZZ_VERSION: &str = "^0.13";
 const SECONDS_EACH: u64 = 30;
-/// Building with the sanitizer comes on top of the first target's run.
-const TARGET_TIME_MAX: Duration = Duration::from_secs(SECONDS_EACH + 600);
+/// A run looks at the clock between inputs; one input may be slow.
+const TARGET_TIME_MAX: Duration = Duration::from_secs(SECONDS_EACH + 120);
+const LINES_SHOWN: usize = 40;
 
 /// Fuzzes each target for half a minute.
 pub(crate) fn run(root: &Path) -> anyhow::Result<Outcome> {
@@ -32,29 +34,25 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<Outcome> {
         ));
     }
     let tools = cargo_fuzz(root)?;
+    let build = root.join("target/fuzz/build");
+    let mut command = cargo_fuzz_command(root, &tools, "build")?;
+    process::run(command.arg("--target-dir").arg(&build))?;
     let mut outcome = Outcome::default();
     for target in targets(root)? {
-        let mut command = fuzz_command(root, &tools, &target)?;
-        let ended = process::run_counting(&mut command, TARGET_TIME_MAX, |_| None)?;
-        outcome.add(Outcome::of_counts(
-            usize::from(ended.failed == 0),
-            ended.failed,
-        ));
+        let mut command = cargo_fuzz_command(root, &tools, "run")?;
+        command.arg("--target-dir").arg(&build).arg(&target);
+        outcome.add(fuzz(root, &target, &mut command)?);
     }
     Ok(outcome)
 }
 
-fn fuzz_command(root: &Path, tools: &Path, target: &str) -> anyhow::Result<Command> {
-    let found = root.join("target/fuzz/corpus").join(target);
-    let artifacts = root.join("target/fuzz/artifacts").join(target);
+/// Runs one target. A fuzzer says much; its last lines matter if it found
+/// something, and how often it ran if not.
+fn fuzz(root: &Path, target: &str, command: &mut Command) -> anyhow::Result<Outcome> {
+    let folder = root.join("target/fuzz").join(target);
+    let (found, artifacts) = (folder.join("corpus"), folder.join("artifacts"));
     std::fs::create_dir_all(&found)?;
     std::fs::create_dir_all(&artifacts)?;
-    let mut command = Command::new("rustup");
-    command.args(["run", "nightly", "cargo", "fuzz", "run", "--fuzz-dir", FUZZ]);
-    command
-        .arg("--target-dir")
-        .arg(root.join("target/fuzz/build"))
-        .arg(target);
     // New inputs go to the first folder; the second is only read.
     command.arg(&found);
     let kept = root.join(FUZZ).join("corpus").join(target);
@@ -64,9 +62,48 @@ fn fuzz_command(root: &Path, tools: &Path, target: &str) -> anyhow::Result<Comma
     command
         .arg("--")
         .arg(format!("-max_total_time={SECONDS_EACH}"));
-    command
-        .arg(format!("-artifact_prefix={}/", artifacts.display()))
-        .arg("-print_final_stats=1");
+    command.arg(format!("-artifact_prefix={}/", artifacts.display()));
+    let log = folder.join("log");
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(File::create(&log)?)
+        .spawn()
+        .context("`cargo fuzz run` could not be started")?;
+    let status = process::wait_within(&mut child, TARGET_TIME_MAX).context(target.to_owned())?;
+    let said = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
+    if status.success() {
+        let runs = said
+            .lines()
+            .rev()
+            .find(|line| line.starts_with("Done "))
+            .unwrap_or("");
+        println!("{target}: {runs}");
+        return Ok(Outcome::of_counts(1, 0));
+    }
+    let lines: Vec<&str> = said.lines().collect();
+    println!(
+        "{}",
+        lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
+    );
+    println!(
+        "{target}: FAILED; the input is in {}, all it said in {}",
+        artifacts.display(),
+        log.display()
+    );
+    Ok(Outcome::of_counts(0, 1))
+}
+
+fn cargo_fuzz_command(root: &Path, tools: &Path, subcommand: &str) -> anyhow::Result<Command> {
+    let mut command = Command::new("rustup");
+    command.args([
+        "run",
+        "nightly",
+        "cargo",
+        "fuzz",
+        subcommand,
+        "--fuzz-dir",
+        FUZZ,
+    ]);
     for variable in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN"] {
         command.env_remove(variable);
     }
