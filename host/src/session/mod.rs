@@ -75,8 +75,9 @@ impl Session {
             Phase::Aborted => Step::Over,
             Phase::Finished => self.part(context, now, written.is_ready()),
             Phase::Open | Phase::Concluding | Phase::Closing => {
-                if read.is_ready() && self.may_read() {
-                    // More may be there: take turns with the others of this thread.
+                if (read.is_ready() || self.paused) && self.may_read() {
+                    // More may be there, or the write above made room to read again: take turns
+                    // with the others of this thread.
                     context.waker().wake_by_ref();
                 }
                 Step::Wait(self.deadline())
