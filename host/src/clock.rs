@@ -61,9 +61,14 @@ impl Clock {
         let sequence = self.sequence.get();
         self.sequence.set(sequence + 1);
         let due = at.as_millis().next_multiple_of(GRANULARITY_MILLISECONDS);
-        let armed = Armed { due_milliseconds: due, sequence };
+        let armed = Armed {
+            due_milliseconds: due,
+            sequence,
+        };
         let mut deadlines = self.deadlines.borrow_mut();
-        let is_first = deadlines.first_key_value().is_none_or(|(first, _)| armed < *first);
+        let is_first = deadlines
+            .first_key_value()
+            .is_none_or(|(first, _)| armed < *first);
         deadlines.insert(armed, waker);
         if is_first && let Some(driver) = self.driver.borrow_mut().take() {
             driver.wake();
@@ -116,7 +121,11 @@ impl Clock {
     /// Resolves when a deadline earlier than `known` was armed.
     async fn changed(&self, known: Option<Instant>) {
         poll_fn(|context| {
-            let first = self.deadlines.borrow().first_key_value().map(|(armed, _)| armed.due());
+            let first = self
+                .deadlines
+                .borrow()
+                .first_key_value()
+                .map(|(armed, _)| armed.due());
             let earlier = match (first, known) {
                 (Some(first), Some(known)) => first < known,
                 (Some(_), None) => true,

@@ -64,7 +64,9 @@ impl Fault {
     /// found in the log.
     pub(crate) fn cause(&self, incident: IncidentId) -> Cause {
         match self.row().1 {
-            Closing::HandlerFailed => Cause::HandlerFailed { incident: incident.to_string() },
+            Closing::HandlerFailed => Cause::HandlerFailed {
+                incident: incident.to_string(),
+            },
             Closing::OverCapacity => Cause::OverCapacity,
         }
     }
@@ -135,6 +137,10 @@ mod tests {
     #[test]
     fn labels_are_fit_for_metrics() {
         let label = Fault::from(GuestFault::OutOfCpu).label();
-        assert!(label.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
+        assert!(
+            label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        );
     }
 }

@@ -72,7 +72,12 @@ pub(crate) enum PeerCommand {
         reply: oneshot::Sender<Result<Promised, Refusal>>,
     },
     /// Take over the socket of an admitted request.
-    Adopt { number: u64, socket: DetachedSocket, read_ahead: Bytes, deflate: Option<deflate::Params> },
+    Adopt {
+        number: u64,
+        socket: DetachedSocket,
+        read_ahead: Bytes,
+        deflate: Option<deflate::Params>,
+    },
     /// The client of an admitted request has left.
     Release { number: u64 },
 }
@@ -102,7 +107,12 @@ impl Promise {
         if let Some(owner) = self.owner.take() {
             let number = self.number;
             // A worker that is gone has dropped its sessions; this one goes the same way.
-            let _ = owner.send(PeerCommand::Adopt { number, socket, read_ahead, deflate });
+            let _ = owner.send(PeerCommand::Adopt {
+                number,
+                socket,
+                read_ahead,
+                deflate,
+            });
         }
     }
 }
@@ -110,7 +120,9 @@ impl Promise {
 impl Drop for Promise {
     fn drop(&mut self) {
         if let Some(owner) = self.owner.take() {
-            let _ = owner.send(PeerCommand::Release { number: self.number });
+            let _ = owner.send(PeerCommand::Release {
+                number: self.number,
+            });
         }
     }
 }
@@ -127,15 +139,26 @@ impl Dispatcher {
         if place.worker == self.0.worker {
             let (seat, headers) = self.admit_here(place.key, route, request).await?;
             let subprotocol = seat.subprotocol.clone();
-            return Ok(Admission { subprotocol, headers, ticket: Ticket::Here(seat) });
+            return Ok(Admission {
+                subprotocol,
+                headers,
+                ticket: Ticket::Here(seat),
+            });
         }
         let (reply, answer) = oneshot::channel();
         let (route, request) = (route.clone(), Box::new(request));
         let owner = &peers[place.worker];
-        let sent = owner.send(PeerCommand::Admit { route, request, reply });
+        let sent = owner.send(PeerCommand::Admit {
+            route,
+            request,
+            reply,
+        });
         sent.map_err(|_| Refusal::going_away())?;
         let promised = answer.await.map_err(|_| Refusal::going_away())??;
-        let promise = Promise { number: promised.number, owner: Some(owner.clone()) };
+        let promise = Promise {
+            number: promised.number,
+            owner: Some(owner.clone()),
+        };
         Ok(Admission {
             subprotocol: promised.subprotocol,
             headers: promised.headers,
@@ -155,7 +178,11 @@ impl Dispatcher {
         let number = self.0.lane.next_session();
         let subprotocol = seat.subprotocol.clone();
         self.0.promised.borrow_mut().insert(number, seat);
-        Ok(Promised { number, subprotocol, headers })
+        Ok(Promised {
+            number,
+            subprotocol,
+            headers,
+        })
     }
 
     /// Hands out a promised place, once.
@@ -177,53 +204,107 @@ impl Dispatcher {
         };
         let usage = Use::new(hosted);
         let request = Arc::new(request);
-        let answer = ask(usage.hosted(), &request).await.map_err(|fault| Refusal::for_fault(&fault))?;
+        let answer = ask(usage.hosted(), &request)
+            .await
+            .map_err(|fault| Refusal::for_fault(&fault))?;
         let acceptance = answer.map_err(Refusal::by_handler)?;
-        let Acceptance { subprotocol, headers, tags, attachment } = acceptance;
+        let Acceptance {
+            subprotocol,
+            headers,
+            tags,
+            attachment,
+        } = acceptance;
         if let Some(chosen) = &subprotocol
             && !request.subprotocols.contains(chosen)
         {
-            tracing::warn!(route = route.pattern, chosen, "the handler chose a subprotocol that was not offered");
-            return Err(Refusal::plain(500, "The handler chose a subprotocol that was not offered.\n"));
+            tracing::warn!(
+                route = route.pattern,
+                chosen,
+                "the handler chose a subprotocol that was not offered"
+            );
+            return Err(Refusal::plain(
+                500,
+                "The handler chose a subprotocol that was not offered.\n",
+            ));
         }
         let subprotocol = subprotocol.or_else(|| request.subprotocol.clone());
         let (dispatcher, route) = (self.clone(), route.clone());
-        Ok((Seat { dispatcher, usage, route, request, subprotocol, tags, attachment }, headers))
+        Ok((
+            Seat {
+                dispatcher,
+                usage,
+                route,
+                request,
+                subprotocol,
+                tags,
+                attachment,
+            },
+            headers,
+        ))
     }
 }
 
 /// Asks through the inbox, so that the answer comes after all that the instance has to do before.
 async fn ask(hosted: &Rc<Hosted>, request: &Arc<Request>) -> Answer {
     let (answer, answered) = oneshot::channel();
-    let connecting = Connecting { request: request.clone(), answer };
+    let connecting = Connecting {
+        request: request.clone(),
+        answer,
+    };
     let gone = || Fault::Host(HostFault::InstanceGone);
-    hosted.inbox().push(Work::Connect(connecting)).map_err(|_| gone())?;
+    hosted
+        .inbox()
+        .push(Work::Connect(connecting))
+        .map_err(|_| gone())?;
     answered.await.unwrap_or_else(|_| Err(gone()))
 }
 
 impl Refusal {
     /// A short text for the person who looks at it.
     pub(crate) fn plain(status: u16, text: &str) -> Self {
-        let headers = vec![("content-type".to_owned(), b"text/plain; charset=utf-8".to_vec())];
-        Self { status, headers, body: text.into(), retry_after_seconds: None }
+        let headers = vec![(
+            "content-type".to_owned(),
+            b"text/plain; charset=utf-8".to_vec(),
+        )];
+        Self {
+            status,
+            headers,
+            body: text.into(),
+            retry_after_seconds: None,
+        }
     }
 
     /// The server takes no new sessions now.
     pub(crate) fn going_away() -> Self {
         let retry_after_seconds = Some(RETRY_AFTER_SECONDS);
-        Self { retry_after_seconds, ..Self::plain(503, "The server takes no new sessions now.\n") }
+        Self {
+            retry_after_seconds,
+            ..Self::plain(503, "The server takes no new sessions now.\n")
+        }
     }
 
     fn by_handler(rejection: Rejection) -> Self {
-        let Rejection { status, headers, body } = rejection;
-        Self { status, headers, body, retry_after_seconds: None }
+        let Rejection {
+            status,
+            headers,
+            body,
+        } = rejection;
+        Self {
+            status,
+            headers,
+            body,
+            retry_after_seconds: None,
+        }
     }
 
     fn for_fault(fault: &Fault) -> Self {
         match fault {
             Fault::Host(HostFault::InstancesExhausted) => {
                 let retry_after_seconds = Some(RETRY_AFTER_SECONDS);
-                Self { retry_after_seconds, ..Self::plain(503, "The server is full.\n") }
+                Self {
+                    retry_after_seconds,
+                    ..Self::plain(503, "The server is full.\n")
+                }
             }
             Fault::Guest(_) | Fault::Host(_) => {
                 let incident = IncidentId::random();

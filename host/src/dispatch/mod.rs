@@ -143,13 +143,24 @@ impl Dispatcher {
         {
             return Some(hosted.clone());
         }
-        let Target::Component(program) = route.target else { return None };
+        let Target::Component(program) = route.target else {
+            return None;
+        };
         let hosted = Rc::new(self.start(program, key, route));
         if let Some(key) = hosted.key() {
-            self.0.keyed.borrow_mut().insert(key.clone(), hosted.clone());
+            self.0
+                .keyed
+                .borrow_mut()
+                .insert(key.clone(), hosted.clone());
         }
-        self.0.hosted.borrow_mut().insert(hosted.serial(), hosted.clone());
-        self.0.counters.instances_live.fetch_add(1, Ordering::Relaxed);
+        self.0
+            .hosted
+            .borrow_mut()
+            .insert(hosted.serial(), hosted.clone());
+        self.0
+            .counters
+            .instances_live
+            .fetch_add(1, Ordering::Relaxed);
         let program = self.0.programs[program.0 as usize].clone();
         tokio::task::spawn_local(runner::run(self.clone(), hosted.clone(), program));
         Some(hosted)
@@ -166,12 +177,24 @@ impl Dispatcher {
     fn forget(&self, hosted: &Hosted) {
         if let Some(key) = hosted.key() {
             let mut keyed = self.0.keyed.borrow_mut();
-            if keyed.get(key).is_some_and(|found| found.serial() == hosted.serial()) {
+            if keyed
+                .get(key)
+                .is_some_and(|found| found.serial() == hosted.serial())
+            {
                 keyed.remove(key);
             }
         }
-        if self.0.hosted.borrow_mut().remove(&hosted.serial()).is_some() {
-            self.0.counters.instances_live.fetch_sub(1, Ordering::Relaxed);
+        if self
+            .0
+            .hosted
+            .borrow_mut()
+            .remove(&hosted.serial())
+            .is_some()
+        {
+            self.0
+                .counters
+                .instances_live
+                .fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

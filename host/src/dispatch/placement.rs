@@ -30,11 +30,20 @@ pub(crate) fn place(
     workers: usize,
 ) -> Place {
     match &route.instance {
-        InstanceModel::Session => Place { worker: here, key: None },
-        InstanceModel::Shared => Place { worker: here, key: Some(InstanceKey::Shared(route.id)) },
+        InstanceModel::Session => Place {
+            worker: here,
+            key: None,
+        },
+        InstanceModel::Shared => Place {
+            worker: here,
+            key: Some(InstanceKey::Shared(route.id)),
+        },
         InstanceModel::Keyed(template) => {
             let key = InstanceKey::Keyed(route.id, template.key(params));
-            Place { worker: worker_of(&key, workers), key: Some(key) }
+            Place {
+                worker: worker_of(&key, workers),
+                key: Some(key),
+            }
         }
     }
 }
@@ -71,7 +80,10 @@ mod tests {
     fn a_room_has_one_place_wherever_it_was_accepted() {
         let route = keyed();
         for name in ["a", "b", "lobby", ""] {
-            assert_eq!(place(&route, &room(name), 0, 4), place(&route, &room(name), 3, 4));
+            assert_eq!(
+                place(&route, &room(name), 0, 4),
+                place(&route, &room(name), 3, 4)
+            );
         }
     }
 

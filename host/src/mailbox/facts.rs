@@ -75,7 +75,11 @@ impl Facts {
 }
 
 fn within(size: usize, limit: usize) -> Result<(), SendError> {
-    if size <= limit { Ok(()) } else { Err(SendError::TooLarge(limit as u64)) }
+    if size <= limit {
+        Ok(())
+    } else {
+        Err(SendError::TooLarge(limit as u64))
+    }
 }
 
 #[cfg(test)]
@@ -90,15 +94,28 @@ mod tests {
             facts.set_attachment(&[7; ATTACHMENT_BYTES_MAX + 1]),
             Err(SendError::TooLarge(ATTACHMENT_BYTES_MAX as u64))
         );
-        assert_eq!(facts.attachment().len(), ATTACHMENT_BYTES_MAX, "a refusal changes nothing");
+        assert_eq!(
+            facts.attachment().len(),
+            ATTACHMENT_BYTES_MAX,
+            "a refusal changes nothing"
+        );
 
         assert_eq!(facts.set_tags(vec!["é".repeat(256); 10]), Ok(()));
-        assert_eq!(facts.set_tags(vec!["é".repeat(257)]), Err(SendError::TooLarge(256)));
-        assert_eq!(facts.set_tags(vec![String::new(); 11]), Err(SendError::TooLarge(10)));
+        assert_eq!(
+            facts.set_tags(vec!["é".repeat(257)]),
+            Err(SendError::TooLarge(256))
+        );
+        assert_eq!(
+            facts.set_tags(vec![String::new(); 11]),
+            Err(SendError::TooLarge(10))
+        );
         assert_eq!(facts.tags().len(), 10);
 
         let text = |length| "a".repeat(length);
-        assert_eq!(facts.set_auto_response(Some((text(2048), text(2048)))), Ok(()));
+        assert_eq!(
+            facts.set_auto_response(Some((text(2048), text(2048)))),
+            Ok(())
+        );
         let refused = facts.set_auto_response(Some((text(1), text(2049))));
         assert_eq!(refused, Err(SendError::TooLarge(2048)));
         assert!(facts.auto_response().is_some());

@@ -83,7 +83,11 @@ impl Batch {
         let start = self.payloads.len();
         self.payloads.extend_from_slice(payload);
         let range = start as u32..self.payloads.len() as u32;
-        self.entries.push(Entry { outbox: outbox.clone(), kind, range });
+        self.entries.push(Entry {
+            outbox: outbox.clone(),
+            kind,
+            range,
+        });
     }
 
     fn is_full(&self, payload_bytes: usize) -> bool {
@@ -94,7 +98,9 @@ impl Batch {
     /// The call is over: tells each session that its messages are finished with.
     fn finish(&mut self) {
         for entry in self.entries.drain(..) {
-            entry.outbox.finish_in_flight(entry.range.len() + MESSAGE_COST_BYTES);
+            entry
+                .outbox
+                .finish_in_flight(entry.range.len() + MESSAGE_COST_BYTES);
         }
         self.payloads.clear();
     }
@@ -154,7 +160,9 @@ impl<Answer> Inbox<Answer> {
             return Err(InboxClosed);
         }
         let cost = payload.len() + MESSAGE_COST_BYTES;
-        self.0.unfinished_bytes.set(self.0.unfinished_bytes.get() + cost);
+        self.0
+            .unfinished_bytes
+            .set(self.0.unfinished_bytes.get() + cost);
         outbox.add_in_flight(cost);
         let mut queue = self.0.queue.borrow_mut();
         if let Some(Work::Messages(batch)) = queue.back_mut()
@@ -213,7 +221,9 @@ impl<Answer> Inbox<Answer> {
     pub(crate) fn finish(&self, mut batch: Batch) {
         let bytes = batch.payloads.len() + batch.entries.len() * MESSAGE_COST_BYTES;
         batch.finish();
-        self.0.unfinished_bytes.set(self.0.unfinished_bytes.get() - bytes);
+        self.0
+            .unfinished_bytes
+            .set(self.0.unfinished_bytes.get() - bytes);
         *self.0.spare.borrow_mut() = Some(batch);
         if self.0.unfinished_bytes.get() < INBOX_BYTES_MAX {
             for reader in self.0.readers.borrow_mut().drain(..) {

@@ -63,8 +63,9 @@ mod tests {
     #[test]
     fn two_workers_never_hand_out_the_same_number() {
         let (first, second) = (lane(0), lane(1));
-        let mut numbers: Vec<u64> =
-            (0..100).flat_map(|_| [first.next_session(), second.next_session()]).collect();
+        let mut numbers: Vec<u64> = (0..100)
+            .flat_map(|_| [first.next_session(), second.next_session()])
+            .collect();
         numbers.sort_unstable();
         numbers.dedup();
         assert_eq!(numbers.len(), 200);
@@ -76,7 +77,14 @@ mod tests {
         let session = lane.next_session();
         let name = lane.session_name(session);
         assert_eq!(lane.session_named(&name), Some(session));
-        for wrong in ["", "-", "3", "0000000000000abc-", "0000000000000abd-3", "0000000000000abc-03"] {
+        for wrong in [
+            "",
+            "-",
+            "3",
+            "0000000000000abc-",
+            "0000000000000abd-3",
+            "0000000000000abc-03",
+        ] {
             assert_eq!(lane.session_named(wrong), None, "{wrong}");
         }
     }

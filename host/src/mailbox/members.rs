@@ -31,10 +31,13 @@ impl Members {
     /// The sessions that carry the tag, or all of them, oldest first.
     pub(crate) fn list(&self, tag: Option<&str>) -> Vec<u64> {
         let carries = |outbox: &Outbox, tag: &str| {
-            outbox.facts(|facts| facts.is_some_and(|facts| facts.tags().iter().any(|t| **t == *tag)))
+            outbox
+                .facts(|facts| facts.is_some_and(|facts| facts.tags().iter().any(|t| **t == *tag)))
         };
         let members = self.0.borrow();
-        let wanted = members.values().filter(|outbox| tag.is_none_or(|tag| carries(outbox, tag)));
+        let wanted = members
+            .values()
+            .filter(|outbox| tag.is_none_or(|tag| carries(outbox, tag)));
         wanted.map(Outbox::id).collect()
     }
 

@@ -183,7 +183,8 @@ impl Outbox {
                 return Err(SendError::Full);
             }
         }
-        wire.send(kind, payload, &self.0.lane.buffers).map_err(|_| SendError::Closed)?;
+        wire.send(kind, payload, &self.0.lane.buffers)
+            .map_err(|_| SendError::Closed)?;
         if wire.queued_bytes() >= CORK_BYTES_MAX {
             self.write(&mut wire);
         }
@@ -226,14 +227,22 @@ impl Outbox {
     /// Restarts the pinger with another interval; `None` turns it off.
     pub(crate) fn set_ping_interval(&self, interval: Option<Duration>) {
         let now = self.0.lane.clock.now();
-        self.0.wire.borrow_mut().connection_mut().set_ping_interval(interval, now);
+        self.0
+            .wire
+            .borrow_mut()
+            .connection_mut()
+            .set_ping_interval(interval, now);
         self.wake();
     }
 
     /// Restarts the pinger with another window.
     pub(crate) fn set_timeout(&self, timeout: Duration) {
         let now = self.0.lane.clock.now();
-        self.0.wire.borrow_mut().connection_mut().set_timeout(timeout, now);
+        self.0
+            .wire
+            .borrow_mut()
+            .connection_mut()
+            .set_timeout(timeout, now);
         self.wake();
     }
 
@@ -388,7 +397,9 @@ impl Outbox {
 
     /// Counts what was put into the inbox.
     pub(crate) fn add_in_flight(&self, bytes: usize) {
-        self.0.in_flight_bytes.set(self.0.in_flight_bytes.get() + bytes);
+        self.0
+            .in_flight_bytes
+            .set(self.0.in_flight_bytes.get() + bytes);
     }
 
     /// Counts what the instance has finished with, and wakes the task that waited for it.
@@ -428,12 +439,19 @@ impl Outbox {
         };
         self.0.slow_since.set(Some(since));
         let until = since + self.0.config.slow_consumer_timeout;
-        if now >= until { SlowReader::Cut } else { SlowReader::Yes }
+        if now >= until {
+            SlowReader::Cut
+        } else {
+            SlowReader::Yes
+        }
     }
 
     /// Until when a reader that is too slow now has to have caught up.
     pub(crate) fn slow_until(&self) -> Option<Instant> {
-        self.0.slow_since.get().map(|since| since + self.0.config.slow_consumer_timeout)
+        self.0
+            .slow_since
+            .get()
+            .map(|since| since + self.0.config.slow_consumer_timeout)
     }
 
     /// What the host answers by itself, if `text` asks for it.

@@ -26,8 +26,14 @@ fn lane() -> Rc<Lane> {
 fn session(lane: &Rc<Lane>, socket_bytes: usize) -> (Outbox, DuplexStream) {
     let (near, far) = tokio::io::duplex(socket_bytes);
     let now = lane.clock.now();
-    let connection =
-        Connection::new(Role::Server, Arc::default(), Keepalive::default(), None, now, 1);
+    let connection = Connection::new(
+        Role::Server,
+        Arc::default(),
+        Keepalive::default(),
+        None,
+        now,
+        1,
+    );
     let outbox = Outbox::new(OutboxParts {
         id: lane.next_session(),
         wire: Wire::new(Socket::Memory(near), connection),
@@ -77,7 +83,9 @@ async fn a_full_outbox_refuses_and_takes_again_once_it_was_written() {
     let mut read = 0;
     while outbox.queued_bytes() > 0 {
         read += peer.read(&mut buffer).await.expect("a read");
-        let flushed = outbox.wire().poll_flush(&mut Context::from_waker(Waker::noop()), &lane.buffers);
+        let flushed = outbox
+            .wire()
+            .poll_flush(&mut Context::from_waker(Waker::noop()), &lane.buffers);
         assert!(!matches!(flushed, Poll::Ready(Err(_))));
     }
     assert!(read > 2900, "{read}");
@@ -97,7 +105,11 @@ async fn a_slow_reader_is_cut_when_its_time_is_up_and_not_before() {
     };
     assert_eq!(follow(false, 0), SlowReader::Yes);
     assert_eq!(follow(true, 29), SlowReader::Yes);
-    assert_eq!(follow(true, 30), SlowReader::Cut, "over its bound, progress does not count");
+    assert_eq!(
+        follow(true, 30),
+        SlowReader::Cut,
+        "over its bound, progress does not count"
+    );
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -108,13 +120,28 @@ async fn messages_that_follow_each_other_are_one_batch() {
     let (second, _peer) = session(&lane, 100);
     assert_eq!(inbox.push(Work::Open(first.clone())), Ok(()));
     for (outbox, text) in [(&first, "a"), (&second, "b"), (&first, "c")] {
-        assert_eq!(inbox.push_message(outbox, MessageKind::Text, text.as_bytes()), Ok(()));
+        assert_eq!(
+            inbox.push_message(outbox, MessageKind::Text, text.as_bytes()),
+            Ok(())
+        );
     }
     assert!(matches!(inbox.next().await, Work::Open(_)));
-    let Work::Messages(batch) = inbox.next().await else { panic!("messages come next") };
-    let got: Vec<_> = batch.iter().map(|(id, _, payload)| (id, payload.to_vec())).collect();
+    let Work::Messages(batch) = inbox.next().await else {
+        panic!("messages come next")
+    };
+    let got: Vec<_> = batch
+        .iter()
+        .map(|(id, _, payload)| (id, payload.to_vec()))
+        .collect();
     let (one, two) = (first.id(), second.id());
-    assert_eq!(got, [(one, b"a".to_vec()), (two, b"b".to_vec()), (one, b"c".to_vec())]);
+    assert_eq!(
+        got,
+        [
+            (one, b"a".to_vec()),
+            (two, b"b".to_vec()),
+            (one, b"c".to_vec())
+        ]
+    );
     assert!(first.in_flight_bytes() > 0);
     inbox.finish(batch);
     assert_eq!((first.in_flight_bytes(), second.in_flight_bytes()), (0, 0));
@@ -127,16 +154,36 @@ async fn a_session_with_too_much_unfinished_is_not_read() {
     let (greedy, _peer) = session(&lane, 100);
     let (modest, _peer) = session(&lane, 100);
     while inbox.has_room(&greedy) {
-        assert_eq!(inbox.push_message(&greedy, MessageKind::Binary, &[0; 1000]), Ok(()));
+        assert_eq!(
+            inbox.push_message(&greedy, MessageKind::Binary, &[0; 1000]),
+            Ok(())
+        );
     }
-    assert!(greedy.in_flight_bytes() < 70_000, "{}", greedy.in_flight_bytes());
+    assert!(
+        greedy.in_flight_bytes() < 70_000,
+        "{}",
+        greedy.in_flight_bytes()
+    );
     assert!(inbox.has_room(&modest), "the others are");
-    assert_eq!(inbox.push_message(&modest, MessageKind::Binary, &vec![0; 2_000_000]), Ok(()));
+    assert_eq!(
+        inbox.push_message(&modest, MessageKind::Binary, &vec![0; 2_000_000]),
+        Ok(())
+    );
     let (third, _peer) = session(&lane, 100);
-    assert!(!inbox.has_room(&third), "unless the instance has too much in all");
+    assert!(
+        !inbox.has_room(&third),
+        "unless the instance has too much in all"
+    );
     inbox.abandon();
-    assert_eq!(greedy.in_flight_bytes(), 0, "an instance that is gone owes nothing");
-    assert_eq!(inbox.push_message(&modest, MessageKind::Binary, b""), Err(InboxClosed));
+    assert_eq!(
+        greedy.in_flight_bytes(),
+        0,
+        "an instance that is gone owes nothing"
+    );
+    assert_eq!(
+        inbox.push_message(&modest, MessageKind::Binary, b""),
+        Err(InboxClosed)
+    );
 }
 
 #[tokio::test(flavor = "current_thread")]
@@ -149,7 +196,8 @@ async fn an_instance_reaches_its_own_sessions_only() {
     assert!(members.get(other.id()).is_none());
     assert_eq!(members.find(&mine.name()), Some(mine.id()));
     assert_eq!(members.find(&other.name()), None);
-    mine.change_facts(|facts| facts.set_tags(vec!["blue".into()])).expect("within the limits");
+    mine.change_facts(|facts| facts.set_tags(vec!["blue".into()]))
+        .expect("within the limits");
     assert_eq!(members.list(Some("blue")), [mine.id()]);
     assert!(members.list(Some("red")).is_empty());
     members.remove(mine.id());

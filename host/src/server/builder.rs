@@ -10,9 +10,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
+use super::Server;
 use super::route::{Route, Source};
 use super::worker::{self, WorkerParts};
-use super::Server;
 use crate::catalog::{self, Catalog, Page, ProgramId, Target};
 use crate::dispatch::Counters;
 use crate::guest::{Engine, EngineConfig, GuestLimits, Program};
@@ -108,8 +108,10 @@ impl Builder {
         let workers = self.worker_count()?;
         let listeners = self.listen.iter().map(|address| bind(address));
         let listeners: Vec<TcpListener> = listeners.collect::<Result<_>>()?;
-        let addresses: Vec<SocketAddr> =
-            listeners.iter().map(TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let addresses: Vec<SocketAddr> = listeners
+            .iter()
+            .map(TcpListener::local_addr)
+            .collect::<Result<_, _>>()?;
         let tls = self.tls.map(TlsFiles::load).transpose()?;
         let secure = tls.is_some();
         let engine = Engine::new(&self.engine)?;
@@ -132,7 +134,9 @@ impl Builder {
         let mut threads = Vec::new();
         for (index, inlet) in inlets.into_iter().enumerate() {
             let listeners = listeners.iter().map(TcpListener::try_clone);
-            let listeners = listeners.collect::<Result<_, _>>().context("share a listener")?;
+            let listeners = listeners
+                .collect::<Result<_, _>>()
+                .context("share a listener")?;
             let (control, thread) = worker::spawn(index, parts.clone(), listeners, inlet)?;
             controls.push(control);
             threads.push(thread);
@@ -170,15 +174,25 @@ fn bind(address: &str) -> Result<TcpListener> {
         }
     }
     match last {
-        Some(error) if error.kind() == std::io::ErrorKind::AddrInUse => Err(error)
-            .with_context(|| format!("{}: another program uses that port; choose another one with --listen", wanted())),
+        Some(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            Err(error).with_context(|| {
+                format!(
+                    "{}: another program uses that port; choose another one with --listen",
+                    wanted()
+                )
+            })
+        }
         Some(error) => Err(error).with_context(wanted),
         None => bail!("{address:?} resolves to no address"),
     }
 }
 
 fn bind_one(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
@@ -209,7 +223,8 @@ fn compile(
         let program = match known.get(&key) {
             Some(program) => *program,
             None => {
-                let program = ProgramId(u32::try_from(programs.len()).context("too many programs")?);
+                let program =
+                    ProgramId(u32::try_from(programs.len()).context("too many programs")?);
                 programs.push(Arc::new(load(engine, &key.0, &key.1)?));
                 known.insert(key, program);
                 program
@@ -237,6 +252,11 @@ fn load(engine: &Engine, source: &Source, limits: &GuestLimits) -> Result<Progra
     let program = Program::compile(engine, &name, &bytes, limits)
         .with_context(|| format!("the component {name} cannot be served"))?;
     let took = Duration::from_millis(started.elapsed().as_millis() as u64);
-    tracing::info!(component = name, bytes = bytes.len(), ?took, "component compiled");
+    tracing::info!(
+        component = name,
+        bytes = bytes.len(),
+        ?took,
+        "component compiled"
+    );
     Ok(program)
 }

@@ -60,7 +60,10 @@ impl Server {
     /// If the server was built without an address to listen on.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
-        *self.addresses.first().expect("the server was built with an address to listen on")
+        *self
+            .addresses
+            .first()
+            .expect("the server was built with an address to listen on")
     }
 
     /// All addresses that it listens on.
@@ -125,7 +128,10 @@ impl Server {
         let joining = std::thread::Builder::new().name("wharf-shutdown".into());
         joining
             .spawn(move || {
-                let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
+                let panicked = threads
+                    .into_iter()
+                    .filter_map(|thread| thread.join().err())
+                    .count();
                 let _ = done.send(panicked);
             })
             .context("a thread to wait for the workers")?;
@@ -139,6 +145,8 @@ impl Server {
 impl std::fmt::Debug for Server {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut text = formatter.debug_struct("Server");
-        text.field("addresses", &self.addresses).field("stats", &self.stats()).finish_non_exhaustive()
+        text.field("addresses", &self.addresses)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
     }
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::catalog::{self, InstanceModel, OriginRule, ProgramId, Target, Template, WebSocketSettings};
+use crate::catalog::{
+    self, InstanceModel, OriginRule, ProgramId, Target, Template, WebSocketSettings,
+};
 use crate::guest::GuestLimits;
 
 /// Where a component comes from.

@@ -30,7 +30,10 @@ pub(super) enum Control {
     /// Serve a connection that has no socket.
     Connect(DuplexStream),
     /// Ask every client to leave; answer how many sessions were left in the end.
-    Drain { within: Duration, done: oneshot::Sender<usize> },
+    Drain {
+        within: Duration,
+        done: oneshot::Sender<usize>,
+    },
 }
 
 /// What all workers of a server are made of.
@@ -73,7 +76,10 @@ pub(super) fn spawn(
             });
         })
         .context("a thread for a worker")?;
-    is_ready.recv().context("a worker ended at its start")?.context("a worker could not start")?;
+    is_ready
+        .recv()
+        .context("a worker ended at its start")?
+        .context("a worker could not start")?;
     Ok((control, thread))
 }
 
@@ -94,7 +100,10 @@ impl Worker {
             counters: parts.counters,
         });
         let ingress = Ingress::new(parts.catalog, dispatcher.clone(), parts.places, parts.tls);
-        Self { dispatcher, ingress: Rc::new(ingress) }
+        Self {
+            dispatcher,
+            ingress: Rc::new(ingress),
+        }
     }
 
     fn listen(&self, listeners: Vec<TcpListener>) -> std::io::Result<()> {
@@ -129,7 +138,9 @@ impl Worker {
             Control::Connect(stream) => {
                 let (socket, ingress) = (Socket::Memory(stream), self.ingress.clone());
                 let remote = "memory".to_owned();
-                tokio::task::spawn_local(crate::ingress::serve_connection(socket, remote, "http", ingress));
+                tokio::task::spawn_local(crate::ingress::serve_connection(
+                    socket, remote, "http", ingress,
+                ));
             }
             Control::Drain { within, done } => {
                 self.ingress.drain();
@@ -150,7 +161,11 @@ impl Worker {
     fn help(&self, command: PeerCommand) {
         let dispatcher = self.dispatcher.clone();
         match command {
-            PeerCommand::Admit { route, request, reply } => {
+            PeerCommand::Admit {
+                route,
+                request,
+                reply,
+            } => {
                 tokio::task::spawn_local(async move {
                     let promised = dispatcher.promise(route, *request).await;
                     if let Err(Ok(promised)) = reply.send(promised) {
@@ -158,7 +173,12 @@ impl Worker {
                     }
                 });
             }
-            PeerCommand::Adopt { number, socket, read_ahead, deflate } => {
+            PeerCommand::Adopt {
+                number,
+                socket,
+                read_ahead,
+                deflate,
+            } => {
                 session::adopt(&dispatcher, number, socket, read_ahead, deflate);
             }
             PeerCommand::Release { number } => drop(dispatcher.claim(number)),

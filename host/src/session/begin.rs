@@ -43,7 +43,9 @@ pub(crate) fn adopt(
     read_ahead: Bytes,
     deflate: Option<deflate::Params>,
 ) {
-    let Some(seat) = dispatcher.claim(number) else { return };
+    let Some(seat) = dispatcher.claim(number) else {
+        return;
+    };
     match socket.attach() {
         Ok(socket) => start(seat, socket, read_ahead, deflate),
         Err(error) => tracing::warn!("a connection could not change its worker: {error}"),
@@ -51,13 +53,24 @@ pub(crate) fn adopt(
 }
 
 fn start(seat: Seat, socket: Socket, read_ahead: Bytes, deflate: Option<deflate::Params>) {
-    let Seat { dispatcher, usage, route, request, subprotocol, tags, attachment } = seat;
+    let Seat {
+        dispatcher,
+        usage,
+        route,
+        request,
+        subprotocol,
+        tags,
+        attachment,
+    } = seat;
     let lane = dispatcher.lane().clone();
     let settings = &route.websocket;
     let connection = Connection::new(
         Role::Server,
         route.protocol.clone(),
-        Keepalive { ping_interval: settings.ping_interval, timeout: settings.timeout },
+        Keepalive {
+            ping_interval: settings.ping_interval,
+            timeout: settings.timeout,
+        },
         deflate,
         lane.clock.now(),
         random_u64(),
@@ -73,7 +86,10 @@ fn start(seat: Seat, socket: Socket, read_ahead: Bytes, deflate: Option<deflate:
         may_wait: hosted.is_exclusive(),
     });
     if let Err(error) = attach_facts(&outbox, tags, &attachment) {
-        tracing::warn!(route = route.pattern, "what the handler attached is over a limit: {error:?}");
+        tracing::warn!(
+            route = route.pattern,
+            "what the handler attached is over a limit: {error:?}"
+        );
     }
     hosted.members().insert(outbox.clone());
     dispatcher.count_session(true);

@@ -99,7 +99,11 @@ impl Session {
     fn meet_deadline(&mut self, now: Instant) {
         let outbox = &self.outbox;
         let mut wire = outbox.wire();
-        if wire.connection().deadline().is_some_and(|deadline| deadline <= now) {
+        if wire
+            .connection()
+            .deadline()
+            .is_some_and(|deadline| deadline <= now)
+        {
             let (connection, out) = wire.protocol(&outbox.lane().buffers);
             connection.on_deadline(now, out);
         }
@@ -137,7 +141,9 @@ impl Session {
     /// Puts the ending into the inbox, once.
     fn report(&mut self) {
         let Some(ending) = self.ending() else { return };
-        let Some(usage) = self.usage.take() else { return };
+        let Some(usage) = self.usage.take() else {
+            return;
+        };
         tracing::debug!(
             session = self.outbox.name(),
             code = ending.code,
@@ -146,7 +152,10 @@ impl Session {
             "session ended: {}", ending.reason
         );
         // An instance that is gone has no `on-close` to run.
-        let _ = usage.hosted().inbox().push(Work::Close(self.outbox.clone(), ending));
+        let _ = usage
+            .hosted()
+            .inbox()
+            .push(Work::Close(self.outbox.clone(), ending));
     }
 
     fn ending(&self) -> Option<Ending> {
@@ -171,7 +180,11 @@ impl Session {
             Poll::Ready(Ok(())) => {}
         }
         // After both close frames the peer has nothing to send (RFC 6455, section 7.1.1).
-        if wire.connection().ending().is_some_and(|ending| ending.clean) {
+        if wire
+            .connection()
+            .ending()
+            .is_some_and(|ending| ending.clean)
+        {
             return Step::Over;
         }
         match reading::discard(&mut wire, context, &outbox.lane().buffers) {
@@ -198,7 +211,10 @@ impl Session {
     fn deadline(&self) -> Option<Instant> {
         let wire = self.outbox.wire();
         let protocol = wire.connection().deadline();
-        let slow = self.outbox.slow_until().filter(|_| wire.connection().may_send());
+        let slow = self
+            .outbox
+            .slow_until()
+            .filter(|_| wire.connection().may_send());
         [protocol, slow].into_iter().flatten().min()
     }
 }

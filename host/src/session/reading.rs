@@ -115,11 +115,7 @@ fn deliver(outbox: &Outbox, inbox: &Inbox, kind: MessageKind, payload: &[u8]) ->
 }
 
 /// Reads and forgets until the stream ends (ready) or has nothing now (pending).
-pub(super) fn discard(
-    wire: &mut Wire,
-    context: &mut Context<'_>,
-    buffers: &Buffers,
-) -> Poll<()> {
+pub(super) fn discard(wire: &mut Wire, context: &mut Context<'_>, buffers: &Buffers) -> Poll<()> {
     let mut buffer = buffers.read();
     loop {
         match ready!(wire.poll_read(context, &mut buffer)) {

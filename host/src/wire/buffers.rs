@@ -19,7 +19,10 @@ pub(crate) struct Buffers {
 
 impl Buffers {
     pub(crate) fn new() -> Self {
-        Self { read: RefCell::new(vec![0; READ_BYTES].into()), spares: RefCell::default() }
+        Self {
+            read: RefCell::new(vec![0; READ_BYTES].into()),
+            spares: RefCell::default(),
+        }
     }
 
     /// The read buffer; whoever borrows it has used up its content when it lets go.
@@ -29,7 +32,10 @@ impl Buffers {
 
     /// An empty buffer to write into.
     pub(crate) fn take(&self) -> Vec<u8> {
-        self.spares.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(4096))
+        self.spares
+            .borrow_mut()
+            .pop()
+            .unwrap_or_else(|| Vec::with_capacity(4096))
     }
 
     /// Takes a buffer back; its content is dropped, so that no session ever sees another's bytes.

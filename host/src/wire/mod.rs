@@ -30,7 +30,13 @@ pub(crate) struct Wire {
 
 impl Wire {
     pub(crate) fn new(socket: Socket, connection: Connection) -> Self {
-        Self { socket, connection, pending: Vec::new(), written: 0, blocked: false }
+        Self {
+            socket,
+            connection,
+            pending: Vec::new(),
+            written: 0,
+            blocked: false,
+        }
     }
 
     /// The protocol, and where its output goes.
