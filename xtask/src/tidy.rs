@@ -6,6 +6,7 @@
 mod layers;
 mod links;
 mod masked;
+mod settings;
 mod sizes;
 mod words;
 
@@ -63,6 +64,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<Outcome> {
         links::check(root, source, &mut findings);
         table.check(source, &mut findings);
     }
+    settings::check(&sources, &mut findings);
     findings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
     for finding in &findings {
         println!("{finding}");
