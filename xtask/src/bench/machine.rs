@@ -113,7 +113,8 @@ fn versions(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let mut versions = Vec::new();
     for name in CRATES {
         let wanted = format!("name = \"{name}\"\nversion = \"");
-        if let Some((_, rest)) = lock.split_once(&wanted) {
+        // The last one is the newest, which is ours: others are dependencies'.
+        if let Some((_, rest)) = lock.rsplit_once(&wanted) {
             let version = rest.split('"').next().unwrap_or_default();
             versions.push((name.to_owned(), version.to_owned()));
         }
@@ -127,7 +128,8 @@ fn versions(root: &Path) -> anyhow::Result<Vec<(String, String)>> {
         let short = short.split("-linux").next().unwrap_or(short);
         versions.extend(version.map(|version| (short.to_owned(), version.to_owned())));
     }
-    versions.push(("node".to_owned(), said(root, "node", &["--version"])));
+    let node = said(root, "node", &["--version"]);
+    versions.push(("node".to_owned(), node.trim_start_matches('v').to_owned()));
     Ok(versions)
 }
 

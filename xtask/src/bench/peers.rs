@@ -138,12 +138,12 @@ pub(super) static PEERS: [Peer; 20] = [
     Peer {
         program: Program::Wharf(Wharf {
             instance: "session",
-            guest: "echo",
+            guest: "echo-js",
             workers: 2,
         }),
         ..wharf(
             "wharf-two-workers",
-            "two workers, an instance per session",
+            "two workers, an instance per session, QuickJS guest",
             "",
             "",
         )

@@ -94,12 +94,11 @@ fn panel(row: &RowResult, x: f64, y: f64, body: &mut String) -> f64 {
         } else {
             "n"
         };
-        let cut = if one.value > scale { " …" } else { "" };
         let bar_x = x + NAME_WIDTH + 8.0;
         let _ = writeln!(
             body,
             "<text class=\"{class}\" x=\"{}\" y=\"{}\">{}</text><rect x=\"{bar_x}\" y=\"{}\" width=\"{length:.1}\" height=\"12\" rx=\"2\"/>\
-             <text x=\"{:.1}\" y=\"{}\">{}{cut}</text>",
+             <text x=\"{:.1}\" y=\"{}\">{}</text>",
             x + NAME_WIDTH,
             top + 10.0,
             escaped(one.peer.name),
@@ -108,6 +107,15 @@ fn panel(row: &RowResult, x: f64, y: f64, body: &mut String) -> f64 {
             top + 10.0,
             table::number(one.value),
         );
+        if one.value > scale {
+            // A gap that says: longer than drawn.
+            let gap = bar_x + length - 16.0;
+            let _ = writeln!(
+                body,
+                "<path class=\"b\" d=\"M{gap} {}l5 -16h4l-5 16z\"/>",
+                top + 14.0
+            );
+        }
     }
     TITLE_HEIGHT + figures.len() as f64 * LINE_HEIGHT
 }

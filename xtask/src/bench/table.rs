@@ -46,7 +46,7 @@ pub(super) fn worth(results: &Results, machine: &Machine) -> String {
         ": NOT a calm machine, trust ratios only"
     };
     format!(
-        "medians of {} rounds of {} ms, {pinned}; other programs used {median:.2} processors (median; {most:.2} at most){calm}",
+        "medians of {} rounds of {} ms, {pinned}; other programs used {median:.2} processors (median, {most:.2} at most){calm}",
         results.rounds,
         results.window.as_millis(),
     )
@@ -55,19 +55,18 @@ pub(super) fn worth(results: &Results, machine: &Machine) -> String {
 fn lines(row: &RowResult) -> Vec<String> {
     let figure = row.row.figure;
     let unit = unit(figure);
-    let mut lines = vec![
-        format!("{}  [{}]", row.row.title, row.row.name),
-        format!(
-            "  {:<22}{unit:>17}{:>7}{:>9}{:>9}{:>12}{:>10}{:>10}",
-            "",
-            "±",
-            "× limit",
-            to(figure),
-            "a second",
-            "p50 µs",
-            "p99 µs"
-        ),
-    ];
+    let mut header = format!(
+        "  {:<22}{unit:>17}{:>7}{:>9}{:>9}",
+        "",
+        "±",
+        "× limit",
+        to(figure)
+    );
+    if figure != Figure::Memory {
+        let more = format!("{:>12}{:>10}{:>10}", "a second", "p50 µs", "p99 µs");
+        header.push_str(&more);
+    }
+    let mut lines = vec![format!("{}  [{}]", row.row.title, row.row.name), header];
     lines.extend(figures::of_row(row).iter().map(|one| line(one, figure)));
     if lines.len() == 2 {
         lines.push("  nothing was measured".to_owned());

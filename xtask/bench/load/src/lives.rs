@@ -21,11 +21,7 @@ pub(crate) fn connect(arguments: &arguments::Lives) -> anyhow::Result<Report> {
     let script = script(target)?;
     // The first connections make a server allocate and compile.
     warm_up(target, &script)?;
-    let mut total = Used {
-        server: Duration::ZERO,
-        own: Duration::ZERO,
-        others: Duration::ZERO,
-    };
+    let mut total = Used::default();
     let (mut time, mut count) = (Duration::ZERO, 0);
     let mut latencies = Latencies::new();
     while time < milliseconds(arguments.window_ms) {
@@ -34,10 +30,7 @@ pub(crate) fn connect(arguments: &arguments::Lives) -> anyhow::Result<Report> {
         let started = Instant::now();
         latencies.add(&fleet.open(STRETCH)?);
         time += started.elapsed();
-        let used = before.until(&Usage::now(target.pid)?);
-        total.server += used.server;
-        total.own += used.own;
-        total.others += used.others;
+        total += before.until(&Usage::now(target.pid)?);
         count += STRETCH as u64;
         fleet.reset()?;
     }

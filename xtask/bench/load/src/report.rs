@@ -38,6 +38,8 @@ pub(crate) struct Memory {
 impl Report {
     pub(crate) fn new(count: u64, time: Duration, used: &Used, latencies: &Latencies) -> Self {
         let seconds = time.as_secs_f64().max(1e-9);
+        let cores =
+            |used_time: Duration| used_time.as_secs_f64() / used.wall.as_secs_f64().max(1e-9);
         Self {
             count,
             seconds,
@@ -45,9 +47,9 @@ impl Report {
             cpu_us_each: used.server.as_secs_f64() * 1e6 / (count.max(1) as f64),
             p50_us: latencies.percentile(0.5),
             p99_us: latencies.percentile(0.99),
-            server_cores: used.server.as_secs_f64() / seconds,
-            load_cores: used.own.as_secs_f64() / seconds,
-            other_cores: used.others.as_secs_f64() / seconds,
+            server_cores: cores(used.server),
+            load_cores: cores(used.own),
+            other_cores: cores(used.others),
             memory: Vec::new(),
         }
     }

@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::time::Duration;
+use std::ops::AddAssign;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
@@ -24,14 +25,27 @@ pub(crate) struct Usage {
     server: Duration,
     own: Duration,
     machine: Duration,
+    at: Instant,
 }
 
 /// CPU time used between two moments.
+#[derive(Default)]
 pub(crate) struct Used {
     pub(crate) server: Duration,
     pub(crate) own: Duration,
     /// By everybody else on the machine.
     pub(crate) others: Duration,
+    /// Between the two moments.
+    pub(crate) wall: Duration,
+}
+
+impl AddAssign for Used {
+    fn add_assign(&mut self, other: Self) {
+        self.server += other.server;
+        self.own += other.own;
+        self.others += other.others;
+        self.wall += other.wall;
+    }
 }
 
 impl Usage {
@@ -51,6 +65,7 @@ impl Usage {
             server: process_time(&pid.to_string())?,
             own: process_time("self")?,
             machine: machine_time()?,
+            at: Instant::now(),
         })
     }
 
@@ -77,6 +92,7 @@ impl Usage {
             server,
             own,
             others: machine.saturating_sub(own + coarse),
+            wall: later.at - self.at,
         }
     }
 }
