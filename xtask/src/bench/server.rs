@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use super::build::Built;
-use super::peers::{Peer, Program};
+use super::peers::{Peer, Program, Wharf};
 use super::rows::Setup;
-use super::wharf;
+use super::wharf::Config;
 use crate::process;
 
 /// A server that compiles a large guest first, on a busy machine.
@@ -140,18 +140,20 @@ fn command(built: &Built, peer: &Peer, setup: Setup) -> anyhow::Result<Command> 
     Ok(command)
 }
 
-fn wharf_command(
-    built: &Built,
-    name: &str,
-    manner: super::peers::Wharf,
-    setup: Setup,
-) -> anyhow::Result<Command> {
+fn wharf_command(built: &Built, name: &str, wharf: Wharf, setup: Setup) -> anyhow::Result<Command> {
     let folder = built.target.join("wharf");
     std::fs::create_dir_all(&folder)?;
-    let certificate = built.certificate();
-    let config = wharf::write_config(&folder, &built.guests, &certificate, name, manner, setup)?;
+    let file = folder.join(format!("{name}-{setup:?}.toml").to_lowercase());
+    let config = Config {
+        wharf,
+        setup,
+        guests: &built.guests,
+        certificate: &built.certificate(),
+        instances_max: None,
+    };
+    config.write(&file)?;
     let mut command = Command::new(&built.wharf);
-    command.args(["serve", "--config"]).arg(config);
+    command.args(["serve", "--config"]).arg(file);
     Ok(command)
 }
 

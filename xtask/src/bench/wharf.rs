@@ -15,39 +15,84 @@ pub(super) const FAN_OUT_PREFIX: &str = "broadcast ";
 /// What is echoed is asked for here; the key matters to keyed instances.
 pub(super) const ECHO_PATH: &str = "/echo/{key}";
 
-/// Writes the file for one manner of use and says where it is.
-pub(super) fn write_config(
-    folder: &Path,
-    guests: &Path,
-    certificate: &Path,
-    name: &str,
-    wharf: Wharf,
-    setup: Setup,
-) -> anyhow::Result<PathBuf> {
-    let mut text = format!("listen = \"127.0.0.1:0\"\nworkers = {}\n", wharf.workers);
-    if setup == Setup::Tls {
-        let _ = write!(
+/// What the file is to say.
+pub(super) struct Config<'a> {
+    pub(super) wharf: Wharf,
+    pub(super) setup: Setup,
+    /// target/guests.
+    pub(super) guests: &'a Path,
+    /// The folder of cert.pem and key.pem.
+    pub(super) certificate: &'a Path,
+    /// Wharf's own default if nothing is given.
+    pub(super) instances_max: Option<u32>,
+}
+
+impl Config<'_> {
+    pub(super) fn write(&self, file: &Path) -> anyhow::Result<()> {
+        std::fs::write(file, self.text()).with_context(|| format!("writing {}", file.display()))
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::from("listen = \"127.0.0.1:0\"\n");
+        // Writing to a String does not fail.
+        let _ = writeln!(text, "workers = {}", self.wharf.workers);
+        if let Some(instances_max) = self.instances_max {
+            let _ = writeln!(text, "\n[engine]\ninstances_max = {instances_max}");
+        }
+        if self.setup == Setup::Tls {
+            let (certificate, key) = (
+                self.certificate.join("cert.pem"),
+                self.certificate.join("key.pem"),
+            );
+            let _ = writeln!(
+                text,
+                "\n[tls]\ncertificate = {certificate:?}\nkey = {key:?}"
+            );
+        }
+        self.route(ECHO_PATH, self.wharf.guest, self.wharf.instance, &mut text);
+        if self.guest(FAN_OUT_GUEST).is_file() {
+            self.route("/fan-out", FAN_OUT_GUEST, "shared", &mut text);
+        }
+        text
+    }
+
+    fn route(&self, path: &str, guest: &str, instance: &str, text: &mut String) {
+        let component = self.guest(guest);
+        let _ = writeln!(
             text,
-            "\n[tls]\ncertificate = {:?}\nkey = {:?}\n",
-            certificate.join("cert.pem"),
-            certificate.join("key.pem"),
+            "\n[[route]]\npath = {path:?}\ncomponent = {component:?}\ninstance = {instance:?}"
         );
     }
-    let guest = |name: &str| guests.join(format!("{name}.wasm"));
-    let _ = write!(
-        text,
-        "\n[[route]]\npath = {ECHO_PATH:?}\ncomponent = {:?}\ninstance = {:?}\n",
-        guest(wharf.guest),
-        wharf.instance,
-    );
-    if guest(FAN_OUT_GUEST).is_file() {
-        let _ = write!(
-            text,
-            "\n[[route]]\npath = \"/fan-out\"\ncomponent = {:?}\ninstance = \"shared\"\n",
-            guest(FAN_OUT_GUEST),
-        );
+
+    fn guest(&self, name: &str) -> PathBuf {
+        self.guests.join(format!("{name}.wasm"))
     }
-    let file = folder.join(format!("{name}-{setup:?}.toml").to_lowercase());
-    std::fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
-    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::peers::Wharf;
+    use super::super::rows::Setup;
+    use super::Config;
+
+    #[test]
+    fn the_file_says_what_was_wanted() {
+        let config = Config {
+            wharf: Wharf {
+                instance: "{key}",
+                guest: "echo",
+                workers: 2,
+            },
+            setup: Setup::Tls,
+            guests: Path::new("/nowhere"),
+            certificate: Path::new("/tls"),
+            instances_max: Some(4),
+        };
+        let wanted = "listen = \"127.0.0.1:0\"\nworkers = 2\n\n[engine]\ninstances_max = 4\n\n[tls]\n\
+            certificate = \"/tls/cert.pem\"\nkey = \"/tls/key.pem\"\n\n[[route]]\npath = \"/echo/{key}\"\n\
+            component = \"/nowhere/echo.wasm\"\ninstance = \"{key}\"\n";
+        assert_eq!(config.text(), wanted);
+    }
 }
