@@ -15,7 +15,7 @@ use crate::catalog::Route;
 use crate::fault::{Fault, HostFault};
 use crate::guest::{Acceptance, Rejection};
 use crate::id::IncidentId;
-use crate::mailbox::{Connecting, Work};
+use crate::mailbox::{Connecting, Facts, SendError, Work};
 use crate::request::Request;
 use crate::wire::DetachedSocket;
 
@@ -53,8 +53,7 @@ pub(crate) struct Seat {
     pub(crate) route: Arc<Route>,
     pub(crate) request: Arc<Request>,
     pub(crate) subprotocol: Option<String>,
-    pub(crate) tags: Vec<String>,
-    pub(crate) attachment: Vec<u8>,
+    pub(crate) facts: Option<Box<Facts>>,
 }
 
 /// A place on another worker, kept there under a number.
@@ -217,16 +216,13 @@ impl Dispatcher {
         if let Some(chosen) = &subprotocol
             && !request.subprotocols.contains(chosen)
         {
-            tracing::warn!(
-                route = route.pattern,
-                chosen,
-                "the handler chose a subprotocol that was not offered"
-            );
-            return Err(Refusal::plain(
-                500,
-                "The handler chose a subprotocol that was not offered.\n",
+            return Err(Refusal::unusable(
+                route,
+                "chose a subprotocol that was not offered",
             ));
         }
+        let facts = attached(tags, &attachment)
+            .map_err(|_| Refusal::unusable(route, "attached more than a session may carry"))?;
         let subprotocol = subprotocol.or_else(|| request.subprotocol.clone());
         let (dispatcher, route) = (self.clone(), route.clone());
         Ok((
@@ -236,8 +232,7 @@ impl Dispatcher {
                 route,
                 request,
                 subprotocol,
-                tags,
-                attachment,
+                facts,
             },
             headers,
         ))
@@ -259,7 +254,27 @@ async fn ask(hosted: &Rc<Hosted>, request: &Arc<Request>) -> Answer {
     answered.await.unwrap_or_else(|_| Err(gone()))
 }
 
+/// What the acceptance attaches to the session; nothing costs nothing.
+fn attached(tags: Vec<String>, attachment: &[u8]) -> Result<Option<Box<Facts>>, SendError> {
+    if tags.is_empty() && attachment.is_empty() {
+        return Ok(None);
+    }
+    let mut facts = Box::<Facts>::default();
+    facts.set_tags(tags)?;
+    facts.set_attachment(attachment)?;
+    Ok(Some(facts))
+}
+
 impl Refusal {
+    /// The handler's acceptance cannot be kept.
+    fn unusable(route: &Route, what: &str) -> Self {
+        tracing::warn!(
+            route = route.pattern,
+            "the handler {what}; the client got 500"
+        );
+        Self::plain(500, &format!("The handler {what}.\n"))
+    }
+
     /// A short text for the person who looks at it.
     pub(crate) fn plain(status: u16, text: &str) -> Self {
         let headers = vec![(

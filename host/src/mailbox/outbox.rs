@@ -74,6 +74,8 @@ pub(crate) struct OutboxParts {
     pub(crate) subprotocol: Option<Box<str>>,
     /// The instance serves this session alone, so a `send` that waits holds up nobody.
     pub(crate) may_wait: bool,
+    /// What the handler attached at the handshake.
+    pub(crate) facts: Option<Box<Facts>>,
 }
 
 /// A handle to one session's sending side; a clone means the same session.
@@ -123,7 +125,7 @@ impl Outbox {
             armed: Cell::new(None),
             refusals: Cell::default(),
             slow_since: Cell::new(None),
-            facts: RefCell::default(),
+            facts: RefCell::new(parts.facts),
         }))
     }
 

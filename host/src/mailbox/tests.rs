@@ -42,6 +42,7 @@ fn session(lane: &Rc<Lane>, socket_bytes: usize) -> (Outbox, DuplexStream) {
         request: Arc::default(),
         subprotocol: None,
         may_wait: true,
+        facts: None,
     });
     (outbox, far)
 }

@@ -59,8 +59,7 @@ fn start(seat: Seat, socket: Socket, read_ahead: Bytes, deflate: Option<deflate:
         route,
         request,
         subprotocol,
-        tags,
-        attachment,
+        facts,
     } = seat;
     let lane = dispatcher.lane().clone();
     let settings = &route.websocket;
@@ -84,13 +83,8 @@ fn start(seat: Seat, socket: Socket, read_ahead: Bytes, deflate: Option<deflate:
         request,
         subprotocol: subprotocol.map(String::into_boxed_str),
         may_wait: hosted.is_exclusive(),
+        facts,
     });
-    if let Err(error) = attach_facts(&outbox, tags, &attachment) {
-        tracing::warn!(
-            route = route.pattern,
-            "what the handler attached is over a limit: {error:?}"
-        );
-    }
     hosted.members().insert(outbox.clone());
     dispatcher.count_session(true);
     if hosted.inbox().push(Work::Open(outbox.clone())).is_err() {
@@ -113,20 +107,6 @@ fn start(seat: Seat, socket: Socket, read_ahead: Bytes, deflate: Option<deflate:
         session.run().await;
         drop(counted);
     });
-}
-
-fn attach_facts(
-    outbox: &Outbox,
-    tags: Vec<String>,
-    attachment: &[u8],
-) -> Result<(), crate::mailbox::SendError> {
-    if tags.is_empty() && attachment.is_empty() {
-        return Ok(());
-    }
-    outbox.change_facts(|facts| {
-        facts.set_tags(tags)?;
-        facts.set_attachment(attachment)
-    })
 }
 
 fn outbox_config(settings: &Arc<WebSocketSettings>) -> OutboxConfig {
