@@ -50,46 +50,46 @@ fn check_route(keys: &str, expect: &[&str]) {
     );
 }
 
+/// Something of everything.
+const WHOLE: &str = r#"
+listen = ["127.0.0.1:0", "[::1]:8080"]
+workers = 2
+[tls]
+certificate = "cert.pem"
+key = "key.pem"
+[limits]
+sessions_max = 10
+head_bytes_max = "8KiB"
+head_timeout = "250ms"
+[engine]
+instances_max = 7
+[[route]]
+path = "/rooms/{room}"
+host = "A.Example"
+component = "a.wasm"
+instance = "{room}"
+origins = ["https://a.example"]
+subprotocols = ["chat.v1"]
+[route.websocket]
+ping_interval = "off"
+timeout = "2s"
+max_message_bytes = 16_777_216
+compression = false
+[route.guest]
+cpu_per_call = "50ms"
+[[route]]
+path = "/any"
+component = "a.wasm"
+origins = "any"
+instance = "shared"
+[[page]]
+path = "/"
+file = "page.html"
+"#;
+
 #[test]
 fn a_whole_file_is_read() {
-    let config = parse(
-        r#"
-        listen = ["127.0.0.1:0", "[::1]:8080"]
-        workers = 2
-        [tls]
-        certificate = "cert.pem"
-        key = "key.pem"
-        [limits]
-        sessions_max = 10
-        head_bytes_max = "8KiB"
-        head_timeout = "250ms"
-        [engine]
-        instances_max = 7
-        [[route]]
-        path = "/rooms/{room}"
-        host = "A.Example"
-        component = "a.wasm"
-        instance = "{room}"
-        origins = ["https://a.example"]
-        subprotocols = ["chat.v1"]
-        [route.websocket]
-        ping_interval = "off"
-        timeout = "2s"
-        max_message_bytes = 16_777_216
-        compression = false
-        [route.guest]
-        cpu_per_call = "50ms"
-        [[route]]
-        path = "/any"
-        component = "a.wasm"
-        origins = "any"
-        instance = "shared"
-        [[page]]
-        path = "/"
-        file = "page.html"
-        "#,
-    )
-    .expect("the document is right");
+    let config = parse(WHOLE).expect("the document is right");
     assert_eq!(config.listen, ["127.0.0.1:0", "[::1]:8080"]);
     assert_eq!(config.workers, Some(2));
     assert!(config.tls.is_some_and(|tls| tls.key.ends_with("key.pem")));

@@ -202,3 +202,68 @@ impl AsyncWrite for Rehome {
         self.get_mut().here()?.poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::runtime::{Builder, Runtime};
+
+    use super::*;
+
+    fn runtime() -> Runtime {
+        Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime can be built")
+    }
+
+    /// Reads half of a text here, moves, and reads the rest on another thread.
+    fn moves(socket: Socket, here: &Runtime) {
+        let detached = here.block_on(async {
+            let mut socket = socket;
+            let mut half = [0; 4];
+            socket
+                .read_exact(&mut half)
+                .await
+                .expect("the peer has written");
+            assert_eq!(&half, b"four");
+            socket.detach().expect("a socket can be detached")
+        });
+        let there = std::thread::spawn(|| {
+            runtime().block_on(async {
+                let mut socket = detached.attach().expect("a socket can be attached");
+                let mut rest = String::new();
+                socket
+                    .read_to_string(&mut rest)
+                    .await
+                    .expect("the peer ends the stream");
+                rest
+            })
+        });
+        assert_eq!(there.join().expect("the other thread ends"), "teen");
+    }
+
+    #[test]
+    fn a_tcp_socket_moves_with_its_bytes() {
+        let here = runtime();
+        let socket = here.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+            let address = listener.local_addr().expect("it is bound");
+            let mut peer = TcpStream::connect(address).await.expect("it listens");
+            peer.write_all(b"fourteen").await.expect("it is open");
+            Socket::Tcp(listener.accept().await.expect("the peer is there").0)
+        });
+        moves(socket, &here);
+    }
+
+    #[test]
+    fn a_connection_in_memory_moves_with_its_bytes() {
+        let here = runtime();
+        let (mut peer, socket) = tokio::io::duplex(64);
+        here.block_on(peer.write_all(b"fourteen"))
+            .expect("it is open");
+        drop(peer);
+        moves(Socket::Memory(socket), &here);
+    }
+}

@@ -51,6 +51,7 @@ fn session(members: &Members, socket_bytes: usize, may_wait: bool) -> (Outbox, D
         request: Arc::default(),
         subprotocol: None,
         may_wait,
+        facts: None,
     });
     members.insert(outbox.clone());
     (outbox, far)
