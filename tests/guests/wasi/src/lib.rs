@@ -12,7 +12,8 @@
 //! | `sleep` | waits an hour inside the host | never |
 //! | `random BYTES` | asks for random bytes | how many came |
 //!
-//! Everything else is echoed.
+//! Everything else is echoed. Each ending is written to stdout as `probe` tells
+//! it to its observers: in a drain there is no session left to tell.
 
 wit_bindgen::generate!({ path: "wit", generate_all });
 
@@ -22,7 +23,7 @@ use wasi::clocks::monotonic_clock::subscribe_duration;
 use wasi::filesystem::preopens::get_directories;
 use wasi::io::streams::OutputStream;
 use wasi::random::random::get_random_bytes;
-use wharf_guest::{Handler, Message, Session};
+use wharf_guest::{Ending, Handler, Initiator, Message, Session};
 
 /// Nanoseconds.
 const HOUR: u64 = 3_600_000_000_000;
@@ -70,6 +71,22 @@ impl Handler for Wasi {
             _ => command.to_owned(),
         };
         let _ = session.send(&answer);
+    }
+
+    fn on_close(&mut self, session: Session, ending: Ending) {
+        let initiator = match ending.initiator {
+            Initiator::Peer => "peer",
+            Initiator::Handler => "handler",
+            Initiator::Host => "host",
+        };
+        let event = format!(
+            "{{\"event\":\"close\",\"session\":{},\"code\":{},\"reason\":{:?},\"clean\":{},\"initiator\":\"{initiator}\"}}\n",
+            session.id(),
+            ending.code,
+            ending.reason,
+            ending.clean,
+        );
+        write(&get_stdout(), &event);
     }
 }
 
