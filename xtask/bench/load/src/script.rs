@@ -119,7 +119,7 @@ impl Script {
 /// A message of RFC 7692: a deflate stream without its last four bytes.
 /// It refers to no earlier message, so it is right with and without context
 /// takeover.
-fn deflate(payload: &[u8]) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn deflate(payload: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut compress = Compress::new(Compression::default(), false);
     let mut out = Vec::with_capacity(payload.len() + 64);
     compress.compress_vec(payload, &mut out, FlushCompress::Sync)?;

@@ -237,7 +237,8 @@ fn control(frame: &[u8]) -> anyhow::Result<Option<Control>> {
 mod tests {
     use super::{Control, Verifier};
     use crate::arguments::Messages;
-    use crate::script::{Form, Script};
+    use crate::frames;
+    use crate::script::{Form, Script, deflate};
 
     fn script() -> Script {
         let messages = Messages {
@@ -295,6 +296,33 @@ mod tests {
             }
             assert_eq!(ended, 2);
             assert_eq!(controls, [Control::Ping(vec![7, 8]), Control::Close(1000)]);
+        }
+    }
+
+    #[test]
+    fn deflated_messages_are_inflated_and_compared() {
+        let messages = Messages {
+            size: 9_000,
+            text: true,
+            depth: 1,
+            connections: 1,
+        };
+        let script = Script::new(&messages, Form::Deflated, "").expect("text deflates");
+        let mut bytes = Vec::new();
+        for payload in script.echoed.chunks(script.echoed_bytes).take(3) {
+            let deflated = deflate(payload).expect("text deflates");
+            let first = frames::FIN | frames::TEXT | frames::DEFLATED;
+            frames::plain(first, &deflated, &mut bytes);
+        }
+        for (start, is_right) in [(0, true), (1, false)] {
+            let mut verifier = Verifier::new(&script, start);
+            verifier.inflate(false);
+            let mut controls = Vec::new();
+            let ended: anyhow::Result<usize> = bytes
+                .chunks(100)
+                .map(|bytes| verifier.take(&script, bytes, &mut controls))
+                .sum();
+            assert_eq!(ended.ok(), is_right.then_some(3));
         }
     }
 }

@@ -34,6 +34,10 @@ async fn serve(
     all: broadcast::Sender<Message>,
 ) -> anyhow::Result<()> {
     let mut fans_out = false;
+    #[allow(
+        clippy::result_large_err,
+        reason = "the library wants its callback to answer so"
+    )]
     let see_path = |request: &Request, response: Response| {
         fans_out = request.uri().path() == FAN_OUT;
         Ok(response)
