@@ -109,6 +109,14 @@ mod tests {
     fn defaults_are_those_of_the_protocol() {
         let settings = WebSocketSettings::default();
         assert_eq!(settings.protocol(), wharf_protocol::Config::default());
+    }
+
+    #[test]
+    fn contexts_are_kept_only_when_asked() {
+        let mut settings = WebSocketSettings::default();
+        let granted = settings.deflate().expect("compression is on");
+        assert!(granted.server_no_context_takeover && granted.client_no_context_takeover);
+        settings.compression_context_takeover = true;
         assert_eq!(settings.deflate(), Some(deflate::Config::default()));
     }
 
