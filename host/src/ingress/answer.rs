@@ -1,11 +1,12 @@
 //! Responses that are no sessions: short texts for people, and pages.
 
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use super::date;
 use super::head::Violation;
 use crate::catalog::Page;
 use crate::dispatch::Refusal;
@@ -154,7 +155,7 @@ pub(super) fn page(page: &Page) -> Response<Body> {
 }
 
 fn stamp(headers: &mut HeaderMap) {
-    if let Ok(date) = HeaderValue::from_str(&date::now()) {
+    if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now())) {
         headers.insert(header::DATE, date);
     }
 }

@@ -6,7 +6,6 @@
 
 mod answer;
 mod connection;
-mod date;
 mod gate;
 mod head;
 mod listener;
