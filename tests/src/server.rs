@@ -26,9 +26,11 @@ pub struct Local {
     _folder: Folder,
 }
 
-/// Starts a server in this process, as its configuration file would have it.
+/// Starts a server in this process, as its configuration file would have it. Unless the site says
+/// otherwise it has room for few instances: each reserves address space, and tests run side by side.
 pub async fn start(site: &Site) -> Local {
     let folder = Folder::new();
+    let site = site.clone().section_default("engine", "instances_max", 256);
     let config = folder.write("wharf.toml", site.toml());
     let config = wharf::Config::load(&config).unwrap_or_else(|error| panic!("{error}"));
     let server = wharf::Server::builder()

@@ -190,6 +190,14 @@ impl Site {
         self
     }
 
+    /// Sets a key of a section unless it is set already.
+    #[must_use]
+    pub fn section_default(mut self, section: &str, key: &str, value: impl Into<Value>) -> Self {
+        let table = self.sections.entry(section.into()).or_default();
+        table.entry(key.into()).or_insert_with(|| value.into());
+        self
+    }
+
     /// The configuration file that says all this.
     pub fn toml(&self) -> String {
         let mut text = lines(&self.top);

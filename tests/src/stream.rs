@@ -46,6 +46,14 @@ impl Dial {
         }
     }
 
+    /// A client that will not read, but sends a lot.
+    pub fn small_receive_buffer() -> Self {
+        Self {
+            send_buffer_bytes: None,
+            ..Self::small_buffers()
+        }
+    }
+
     /// A client from 127.0.0.`last`.
     pub fn from(last: u8) -> Self {
         Self {

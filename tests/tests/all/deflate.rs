@@ -73,11 +73,17 @@ async fn echoes(
     frame.payload.len()
 }
 
+/// An echo route that keeps contexts from one message to the next.
+fn keeping() -> Site {
+    let mount = Mount::new("/echo", "echo").shared();
+    Site::new().mount(mount.websocket("compression_context_takeover", true))
+}
+
 #[test]
 fn windows_of_9_to_15_bits_are_agreed_on_and_kept() {
     covers("deflate.window-bits");
     scenario(async {
-        let server = start(&Site::echo()).await;
+        let server = start(&keeping()).await;
         for bits in 9..=15 {
             let offer = format!(
                 "permessage-deflate; server_max_window_bits={bits}; client_max_window_bits={bits}"
@@ -89,7 +95,7 @@ fn windows_of_9_to_15_bits_are_agreed_on_and_kept() {
             assert!((9..=15).contains(&client_bits), "{:?}", peer.response);
             let (mut deflater, mut inflater) =
                 (Deflater::new(client_bits.min(bits)), Inflater::new(bits));
-            for length in [100, 5_000, 200_000] {
+            for length in [1_000, 5_000, 200_000] {
                 echoes(
                     &mut peer,
                     &mut deflater,
@@ -107,7 +113,7 @@ fn windows_of_9_to_15_bits_are_agreed_on_and_kept() {
 fn context_is_kept_or_not_as_agreed() {
     covers("deflate.context-takeover");
     scenario(async {
-        let server = start(&Site::echo()).await;
+        let server = start(&keeping()).await;
         let text = compressible(300);
 
         let mut peer = offered(server.address, "permessage-deflate").await;
@@ -145,13 +151,11 @@ fn context_is_kept_or_not_as_agreed() {
             echoes(&mut peer, &mut Deflater::new(15), &mut inflater, &text).await;
         }
 
-        // The route may refuse to keep contexts by itself.
-        let none = Mount::new("/echo", "echo")
-            .shared()
-            .websocket("compression_context_takeover", false);
-        let server = start(&Site::new().mount(none)).await;
+        // Contexts cost memory: unless the route wants them, none are kept.
+        let server = start(&Site::echo()).await;
         let mut peer = offered(server.address, "permessage-deflate").await;
         assert!(flag(&peer, "server_no_context_takeover"));
+        assert!(flag(&peer, "client_no_context_takeover"));
         for _ in 0..3 {
             echoes(
                 &mut peer,

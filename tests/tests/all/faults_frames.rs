@@ -179,7 +179,7 @@ fn a_flood_of_pings_leaves_one_pong_waiting() {
         const FLOOD: u64 = 256 * MIB;
         const BLOCK: u64 = 512;
         let server = Child::start(&Site::echo());
-        let stream = Stream::dial(server.address, Dial::small_buffers()).await;
+        let stream = Stream::dial(server.address, Dial::small_receive_buffer()).await;
         let mut peer = Peer::open(stream, &Head::upgrade("/echo")).await;
         let (mut sent, mut next, mut rest) = (0_u64, 0, Vec::new());
         let peak = peak_of(&server, async {

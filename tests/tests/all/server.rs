@@ -16,20 +16,22 @@ use wharf_tests::tls::Authority;
 
 use crate::promises::covers;
 
+/// Room for few instances: each reserves address space, and tests run side by side.
+fn small() -> wharf::Builder {
+    wharf::Server::builder().engine(|engine| engine.instances_max = 64)
+}
+
 #[test]
 fn two_servers_live_in_one_process() {
     covers("server.embedded");
     scenario(async {
         let build = |path: &str| {
             let route = wharf::Route::new(path).component_file(guests::path("echo"));
-            wharf::Server::builder()
-                .listen("127.0.0.1:0")
-                .workers(1)
-                .route(route)
+            small().listen("127.0.0.1:0").workers(1).route(route)
         };
         let first = build("/first").start().await.unwrap();
         let route = wharf::Route::new("/second").component_bytes("echo", guests::bytes("echo"));
-        let second = wharf::Server::builder()
+        let second = small()
             .listen("127.0.0.1:0")
             .workers(2)
             .route(route)
@@ -58,11 +60,7 @@ fn two_servers_live_in_one_process() {
         within(Duration::from_secs(5), "shutdown", second.shutdown())
             .await
             .unwrap();
-        let again = wharf::Server::builder()
-            .listen(&address)
-            .start()
-            .await
-            .unwrap();
+        let again = small().listen(&address).start().await.unwrap();
         assert_eq!(again.local_addr().to_string(), address);
     });
 }
@@ -72,12 +70,7 @@ fn a_server_without_a_listener_serves_in_memory() {
     covers("server.embedded");
     scenario(async {
         let route = wharf::Route::new("/echo").component_file(guests::path("echo"));
-        let server = wharf::Server::builder()
-            .workers(1)
-            .route(route)
-            .start()
-            .await
-            .unwrap();
+        let server = small().workers(1).route(route).start().await.unwrap();
         let mut peers = Vec::new();
         for _ in 0..10 {
             let stream = Stream::Memory(server.connect().unwrap());
@@ -165,6 +158,7 @@ fn on_close_hears_of_a_drain() {
         peer.expect_text("ok").await;
         server.signal("TERM");
         assert_eq!(peer.expect_closed(1001).await, "going away");
+        drop(peer);
         assert!(server.exit_within(Duration::from_secs(5)).await.success());
         let log = server.log();
         let endings: Vec<Ending> = log.lines().filter_map(printed_ending).collect();
@@ -179,7 +173,7 @@ fn on_close_hears_of_a_drain() {
 /// The closing that a guest's log line tells of.
 fn printed_ending(line: &str) -> Option<Ending> {
     let line: Value = serde_json::from_str(line).ok()?;
-    let event: Value = serde_json::from_str(line["fields"]["message"].as_str()?).ok()?;
+    let event: Value = serde_json::from_str(line["message"].as_str()?).ok()?;
     (event["event"] == "close").then(|| Ending::of(&event))
 }
 
