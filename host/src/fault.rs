@@ -42,8 +42,6 @@ pub(crate) enum GuestFault {
 pub(crate) enum HostFault {
     /// Every instance slot is in use.
     InstancesExhausted,
-    /// The instance ended before the event reached it.
-    InstanceGone,
     /// The engine failed in a way that no guest can cause.
     Engine(String),
 }
@@ -87,7 +85,6 @@ impl Fault {
             Guest(StackOverflow) => ("guest_stack_overflow", Closing::HandlerFailed, Level::WARN),
             Guest(LimitReached(_)) => ("guest_limit", Closing::HandlerFailed, Level::WARN),
             Host(InstancesExhausted) => ("instances_exhausted", Closing::OverCapacity, Level::WARN),
-            Host(InstanceGone) => ("instance_gone", Closing::HandlerFailed, Level::DEBUG),
             Host(Engine(_)) => ("engine", Closing::HandlerFailed, Level::ERROR),
         }
     }
@@ -104,7 +101,6 @@ impl fmt::Display for Fault {
             Guest(StackOverflow) => formatter.write_str("the handler overflowed its stack"),
             Guest(LimitReached(limit)) => write!(formatter, "the handler broke a limit: {limit}"),
             Host(InstancesExhausted) => formatter.write_str("every instance slot is in use"),
-            Host(InstanceGone) => formatter.write_str("the instance had ended"),
             Host(Engine(text)) => write!(formatter, "the engine failed: {text}"),
         }
     }

@@ -1,7 +1,6 @@
 //! Admission of a request: a place with the instance that will serve it, and the handler's own
 //! word on the handshake. Happens before the handshake is answered.
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,8 +8,8 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use wharf_protocol::deflate;
 
-use super::hosted::{Answer, Use};
-use super::{Dispatcher, Hosted, placement};
+use super::hosted::Use;
+use super::{Dispatcher, placement};
 use crate::catalog::Route;
 use crate::fault::{Fault, HostFault};
 use crate::guest::{Acceptance, Rejection};
@@ -198,14 +197,12 @@ impl Dispatcher {
         if self.draining().is_some() {
             return Err(Refusal::going_away());
         }
-        let Some(hosted) = self.instance_for(key, route) else {
-            return Err(Refusal::plain(404, "There is no WebSocket here.\n"));
-        };
-        let usage = Use::new(hosted);
         let request = Arc::new(request);
-        let answer = ask(usage.hosted(), &request)
-            .await
-            .map_err(|fault| Refusal::for_fault(&fault))?;
+        let (usage, answer) = match self.ask(&key, route, &request).await? {
+            Some(answered) => answered,
+            // It ended before it came to this request, by no fault of it: a fresh one will do.
+            None => (self.ask(&key, route, &request).await?).ok_or_else(Refusal::going_away)?,
+        };
         let acceptance = answer.map_err(Refusal::by_handler)?;
         let Acceptance {
             subprotocol,
@@ -237,21 +234,32 @@ impl Dispatcher {
             headers,
         ))
     }
-}
 
-/// Asks through the inbox, so that the answer comes after all that the instance has to do before.
-async fn ask(hosted: &Rc<Hosted>, request: &Arc<Request>) -> Answer {
-    let (answer, answered) = oneshot::channel();
-    let connecting = Connecting {
-        request: request.clone(),
-        answer,
-    };
-    let gone = || Fault::Host(HostFault::InstanceGone);
-    hosted
-        .inbox()
-        .push(Work::Connect(connecting))
-        .map_err(|_| gone())?;
-    answered.await.unwrap_or_else(|_| Err(gone()))
+    /// Asks the instance about a handshake; `None` if it ended before it answered. Goes through the
+    /// inbox, so that the answer comes after all that the instance has to do before.
+    async fn ask(
+        &self,
+        key: &Option<placement::InstanceKey>,
+        route: &Arc<Route>,
+        request: &Arc<Request>,
+    ) -> Result<Option<(Use, Result<Acceptance, Rejection>)>, Refusal> {
+        let Some(hosted) = self.instance_for(key.clone(), route) else {
+            return Err(Refusal::plain(404, "There is no WebSocket here.\n"));
+        };
+        let usage = Use::new(hosted);
+        let (answer, answered) = oneshot::channel();
+        let connecting = Connecting {
+            request: request.clone(),
+            answer,
+        };
+        let queued = usage.hosted().inbox().push(Work::Connect(connecting));
+        let Ok(()) = queued else { return Ok(None) };
+        match answered.await {
+            Ok(Ok(answer)) => Ok(Some((usage, answer))),
+            Ok(Err(fault)) => Err(Refusal::for_fault(&fault)),
+            Err(_) => Ok(None),
+        }
+    }
 }
 
 /// What the acceptance attaches to the session; nothing costs nothing.
@@ -323,7 +331,7 @@ impl Refusal {
             }
             Fault::Guest(_) | Fault::Host(_) => {
                 let incident = IncidentId::random();
-                tracing::debug!(%incident, label = fault.label(), "handshake refused: {fault}");
+                tracing::warn!(%incident, label = fault.label(), "handshake refused: {fault}");
                 Self::plain(500, &format!("The handler failed. Incident {incident}\n"))
             }
         }

@@ -10,8 +10,9 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use wasmtime::UpdateDeadline;
 
 use super::ticker::{ShardIndex, Ticker};
@@ -21,11 +22,10 @@ use super::ticker::{ShardIndex, Ticker};
 #[derive(Debug)]
 pub(super) struct CpuMeter {
     budget: Duration,
-    origin: Instant,
     /// Microseconds used in slices that are over.
     used: AtomicU64,
-    /// When the running slice began, in microseconds since the origin and plus one; zero until an
-    /// epoch ends in a call, because reading the clock would cost every call.
+    /// When the running slice began, in microseconds of the thread's CPU time and plus one; zero
+    /// until an epoch ends in a call, because reading the clock would cost every call.
     slice: AtomicU64,
 }
 
@@ -33,7 +33,6 @@ impl CpuMeter {
     pub(super) fn new(budget: Duration) -> Arc<Self> {
         Arc::new(Self {
             budget,
-            origin: Instant::now(),
             used: AtomicU64::new(0),
             slice: AtomicU64::new(0),
         })
@@ -66,21 +65,24 @@ impl CpuMeter {
         Duration::from_micros(self.used.load(Ordering::Relaxed))
     }
 
-    fn now(&self) -> u64 {
-        self.origin.elapsed().as_micros() as u64 + 1
-    }
-
     fn begin_slice(&self) {
-        self.slice.store(self.now(), Ordering::Relaxed);
+        self.slice.store(thread_cpu_time(), Ordering::Relaxed);
     }
 
     fn end_slice(&self) {
         let began = self.slice.swap(0, Ordering::Relaxed);
         if began != 0 {
-            let slice = self.now().saturating_sub(began);
+            let slice = thread_cpu_time().saturating_sub(began);
             self.used.fetch_add(slice, Ordering::Relaxed);
         }
     }
+}
+
+/// Microseconds that this thread has run, plus one. Not the time of day: a guest does not pay for
+/// what other processes take from the machine.
+fn thread_cpu_time() -> u64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000 + 1
 }
 
 /// Which deadline a call has passed.
