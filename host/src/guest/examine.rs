@@ -135,10 +135,14 @@ impl fmt::Display for ProgramError {
                     "{function} is not as version {VERSION} of {PACKAGE} says: {reason}"
                 )
             }
-            Self::OverLimit { limit, needs, max } => write!(
-                formatter,
-                "the component needs {needs} from its start on; its {limit} is {max}"
-            ),
+            Self::OverLimit { limit, needs, max } => {
+                // `memory_bytes_max` is in bytes, `table_elements_max` in elements.
+                let unit = limit.split('_').nth(1).unwrap_or_default();
+                write!(
+                    formatter,
+                    "the component needs {needs} {unit} from its start on; its {limit} is {max}"
+                )
+            }
         }
     }
 }
