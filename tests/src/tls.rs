@@ -30,8 +30,6 @@ pub struct Identity {
     pub certificate: String,
     /// The key (PKCS #8).
     pub key: String,
-    /// The certificate's serial number, to tell one from the next.
-    pub serial: Vec<u8>,
 }
 
 impl Authority {
@@ -52,12 +50,6 @@ impl Authority {
         Identity {
             certificate: certificate.pem(),
             key: key.serialize_pem(),
-            serial: serial
-                .to_be_bytes()
-                .iter()
-                .copied()
-                .skip_while(|&byte| byte == 0)
-                .collect(),
         }
     }
 

@@ -13,6 +13,7 @@ use wharf_tests::site::{Mount, Site};
 use wharf_tests::stream::{Dial, Stream};
 
 use crate::promises::covers;
+use crate::village::expect_failed;
 
 fn probe() -> Mount {
     Mount::new("/probe", "probe").shared()
@@ -399,19 +400,6 @@ fn a_handler_that_sends_too_much_loses_the_session() {
             }
         );
     });
-}
-
-/// Asserts the close that a failed handler's sessions get; gives the incident id.
-pub(crate) async fn expect_failed(peer: &mut Peer, within: Duration) -> String {
-    let reason = peer.drain_to_close_within(1011, within).await;
-    let incident = reason
-        .strip_prefix("handler failed ")
-        .unwrap_or_else(|| panic!("the reason is {reason:?}"));
-    assert!(incident.len() >= 8, "an incident id: {incident:?}");
-    let _gone = peer
-        .raw_or_fail(Frame::close(1011, "").encode(Some(MASK)))
-        .await;
-    incident.to_owned()
 }
 
 #[test]

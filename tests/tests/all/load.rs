@@ -65,46 +65,19 @@ fn ten_thousand_idle_and_a_thousand_active_for_a_minute() {
         .await;
 
         let before = process.resident_bytes();
-        let mut shared = VecDeque::from(sessions(server.address, "/echo", IDLE / 2).await);
+        let shared = VecDeque::from(sessions(server.address, "/echo", IDLE / 2).await);
         let after_shared = process.resident_bytes();
-        let mut own = VecDeque::from(sessions(server.address, "/own", IDLE / 2).await);
+        let own = VecDeque::from(sessions(server.address, "/own", IDLE / 2).await);
         let after_own = process.resident_bytes();
         let active = sessions(server.address, "/echo", ACTIVE).await;
 
         let cpu = process.cpu_time();
-        let until = Instant::now() + MINUTE;
-        let mut talking = JoinSet::new();
-        for (number, peer) in active.into_iter().enumerate() {
-            talking.spawn(talk(peer, number, Duration::from_millis(250), until));
-        }
-        // Pings of the server come within the minute: the idle ones answer, as every client does.
-        let mut times = Vec::new();
-        let mut done = Vec::new();
-        loop {
-            tokio::select! {
-                next = talking.join_next() => match next {
-                    Some(result) => {
-                        let (more, peer) = result.unwrap();
-                        times.extend(more);
-                        done.push(peer);
-                    }
-                    None => break,
-                },
-                () = tokio::time::sleep(Duration::from_millis(20)) => {
-                    for quiet in [&mut shared, &mut own] {
-                        for _ in 0..40 {
-                            let mut peer = quiet.pop_front().unwrap();
-                            answer_pings(&mut peer).await;
-                            quiet.push_back(peer);
-                        }
-                    }
-                }
-            }
-        }
+        let mut idle = [shared, own];
+        let times = minute(active, &mut idle, MINUTE).await;
         let cpu = process.cpu_time() - cpu;
         let messages = times.len();
         let latencies = Latencies::of(times);
-        for peer in shared.iter_mut().chain(&mut own) {
+        for peer in idle.iter_mut().flatten() {
             answer_pings(peer).await;
             peer.expect_echo("still here").await;
         }
@@ -120,6 +93,39 @@ fn ten_thousand_idle_and_a_thousand_active_for_a_minute() {
         );
         server.assert_healthy();
     });
+}
+
+/// The active ones talk, the idle ones answer pings, as every client does. The round trips.
+async fn minute(active: Vec<Peer>, idle: &mut [VecDeque<Peer>], time: Duration) -> Vec<Duration> {
+    let until = Instant::now() + time;
+    let mut talking = JoinSet::new();
+    for (number, peer) in active.into_iter().enumerate() {
+        talking.spawn(talk(peer, number, Duration::from_millis(250), until));
+    }
+    // Kept until all have ended: leaving is not part of the load.
+    let mut done = Vec::new();
+    let mut times = Vec::new();
+    loop {
+        tokio::select! {
+            next = talking.join_next() => match next {
+                Some(result) => {
+                    let (more, peer) = result.unwrap();
+                    times.extend(more);
+                    done.push(peer);
+                }
+                None => return times,
+            },
+            () = tokio::time::sleep(Duration::from_millis(20)) => {
+                for quiet in &mut *idle {
+                    for _ in 0..40 {
+                        let mut peer = quiet.pop_front().unwrap();
+                        answer_pings(&mut peer).await;
+                        quiet.push_back(peer);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Answers the pings that have come in; anything else is an error.

@@ -9,15 +9,18 @@
 
 mod deflate;
 mod ends;
-mod faults_flow;
-mod faults_frames;
-mod faults_guest;
-mod faults_head;
 mod frames;
+mod guest_floods;
+mod guest_memory;
+mod guest_time;
 mod handshake;
 mod load;
 mod numbers;
+mod peer_flow;
+mod peer_frames;
+mod peer_heads;
 mod promises;
 mod routes;
 mod server;
 mod session;
+mod village;

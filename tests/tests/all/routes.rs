@@ -217,6 +217,18 @@ fn the_handler_decides_about_the_handshake() {
             );
             assert_eq!(response.header("b"), None);
         }
+    });
+}
+
+#[test]
+fn the_handler_completes_the_handshake() {
+    covers("handshake.rejection");
+    covers("session.request");
+    scenario(async {
+        let server = start(&Site::new().mount(Mount::new("/gate", "gate").shared())).await;
+        let ask = async |query: &str| {
+            exchange(server.address, &Head::upgrade(&format!("/gate?{query}"))).await
+        };
         let accepted = ask("header=x-hello:world").await;
         assert_eq!(
             (accepted.status, accepted.header("x-hello")),

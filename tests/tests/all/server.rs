@@ -1,5 +1,6 @@
 //! The server as a library and as a process: start, connections without a socket, drain, signals.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -194,6 +195,28 @@ fn a_second_signal_ends_at_once() {
     });
 }
 
+/// Puts a new certificate and its key in place, as tools that renew them do: each in one step.
+fn install(authority: &Authority, folder: &Folder, serial: u8) {
+    let identity = authority.identity(serial.into());
+    for (name, pem) in [
+        ("key.pem", &identity.key),
+        ("cert.pem", &identity.certificate),
+    ] {
+        let new = folder.write(&format!("{name}.new"), pem);
+        std::fs::rename(new, folder.file(name)).unwrap();
+    }
+}
+
+/// Whether the server's certificate has the serial number.
+async fn serves(authority: &Authority, address: SocketAddr, serial: u8) -> bool {
+    let stream = authority.connect(address).await.unwrap();
+    let certificate = &stream.get_ref().1.peer_certificates().unwrap()[0];
+    // DER: an INTEGER of one byte.
+    certificate
+        .windows(3)
+        .any(|window| window == [2, 1, serial])
+}
+
 #[test]
 fn tls_serves_the_same_and_takes_a_new_certificate() {
     covers("handshake.get");
@@ -201,19 +224,7 @@ fn tls_serves_the_same_and_takes_a_new_certificate() {
     scenario(async {
         let authority = Authority::new();
         let folder = Folder::new();
-        let install = |folder: &Folder, serial: u64| {
-            let identity = authority.identity(serial);
-            // As tools that renew certificates do: each file replaced in one step.
-            for (name, pem) in [
-                ("key.pem", &identity.key),
-                ("cert.pem", &identity.certificate),
-            ] {
-                let new = folder.write(&format!("{name}.new"), pem);
-                std::fs::rename(new, folder.file(name)).unwrap();
-            }
-            identity.serial
-        };
-        install(&folder, 0x11);
+        install(&authority, &folder, 0x11);
         let site = Site::echo()
             .mount(Mount::new("/probe", "probe").shared())
             .section("tls", "certificate", "cert.pem")
@@ -246,17 +257,9 @@ fn tls_serves_the_same_and_takes_a_new_certificate() {
         let response = http.response().await.unwrap();
         http.upgraded(response).expect_text("early").await;
 
-        let wanted = install(&server.folder, 0x22);
+        install(&authority, &server.folder, 0x22);
         let start = Instant::now();
-        loop {
-            let stream = authority.connect(server.address).await.unwrap();
-            let certificate = &stream.get_ref().1.peer_certificates().unwrap()[0];
-            if certificate
-                .windows(3)
-                .any(|window| window == [2, 1, wanted[0]])
-            {
-                break;
-            }
+        while !serves(&authority, server.address, 0x22).await {
             assert!(
                 start.elapsed() < Duration::from_secs(15),
                 "the new certificate is served"

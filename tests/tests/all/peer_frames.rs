@@ -161,68 +161,64 @@ fn two_hundred_thousand_fragments_cost_one_message() {
 }
 
 /// Pings with a serial number each, back to back.
-fn pings(from: u64, count: u64) -> Vec<u8> {
-    let mut all = Vec::new();
-    for number in from..from + count {
-        let mut payload = [0x2e; 125];
-        payload[..8].copy_from_slice(&number.to_be_bytes());
-        all.extend(Frame::ping(payload).encode(Some(MASK)));
-    }
-    all
+#[derive(Default)]
+struct Flood {
+    /// The number of the next ping.
+    next: u64,
+    /// What of the last block has not been sent.
+    rest: Vec<u8>,
+    sent: u64,
 }
 
-#[test]
-fn a_flood_of_pings_leaves_one_pong_waiting() {
-    covers("peer.ping-flood");
-    covers("keepalive.pongs");
-    alone(async {
-        const FLOOD: u64 = 256 * MIB;
-        const BLOCK: u64 = 512;
-        let server = Child::start(&Site::echo());
-        let stream = Stream::dial(server.address, Dial::small_receive_buffer()).await;
-        let mut peer = Peer::open(stream, &Head::upgrade("/echo")).await;
-        let (mut sent, mut next, mut rest) = (0_u64, 0, Vec::new());
-        let peak = peak_of(&server, async {
-            let mut progress = Instant::now();
-            while sent < FLOOD && progress.elapsed() < Duration::from_secs(3) {
-                if rest.is_empty() {
-                    rest = pings(next, BLOCK);
-                    next += BLOCK;
-                }
-                let count = peer.stream.send_now(&rest).expect("the session stays open");
-                rest.drain(..count);
-                sent += count as u64;
-                if count > 0 {
-                    progress = Instant::now();
-                } else {
-                    // Readiness is learnt from the driver; a stalled socket never becomes ready.
-                    let writable = peer.stream.as_tcp().writable();
-                    let _stalled = tokio::time::timeout(Duration::from_millis(50), writable).await;
+impl Flood {
+    /// Sends what is taken now.
+    fn push(&mut self, peer: &mut Peer) -> usize {
+        let count = peer
+            .stream
+            .send_now(&self.rest)
+            .expect("the session stays open");
+        self.rest.drain(..count);
+        self.sent += count as u64;
+        count
+    }
+
+    /// Sends `flood` bytes, or until nothing has been taken for three seconds.
+    async fn run(&mut self, peer: &mut Peer, flood: u64) {
+        let mut progress = Instant::now();
+        while self.sent < flood && progress.elapsed() < Duration::from_secs(3) {
+            if self.rest.is_empty() {
+                for _ in 0..512 {
+                    let mut payload = [0x2e; 125];
+                    payload[..8].copy_from_slice(&self.next.to_be_bytes());
+                    self.rest.extend(Frame::ping(payload).encode(Some(MASK)));
+                    self.next += 1;
                 }
             }
-        })
-        .await;
-        // From here on the client reads. What it had begun is completed; the last pong is that of the last ping.
-        let mut pongs = 0_u64;
-        let mut last = None;
-        while last != Some(next - 1) {
-            if !rest.is_empty() {
-                let count = peer.stream.send_now(&rest).expect("the session stays open");
-                rest.drain(..count);
+            if self.push(peer) > 0 {
+                progress = Instant::now();
+            } else {
+                // Readiness is learnt from the driver; a stalled socket never becomes ready.
+                let writable = peer.stream.as_tcp().writable();
+                let _stalled = tokio::time::timeout(Duration::from_millis(50), writable).await;
             }
-            let Some(incoming) = peer
-                .poll_within(Duration::from_millis(if rest.is_empty() {
-                    10_000
-                } else {
-                    20
-                }))
-                .await
-            else {
-                assert!(!rest.is_empty(), "the last ping is answered");
-                continue;
-            };
-            let Incoming::Frame(frame) = incoming else {
-                panic!("the session stays open: {incoming:?}")
+        }
+    }
+
+    /// Completes what was begun and reads until the last ping is answered; how many pongs came.
+    async fn settle(&mut self, peer: &mut Peer) -> u64 {
+        let (mut pongs, mut last) = (0, None);
+        while last != Some(self.next - 1) {
+            if !self.rest.is_empty() {
+                self.push(peer);
+            }
+            let patience = if self.rest.is_empty() { 10_000 } else { 20 };
+            let frame = match peer.poll_within(Duration::from_millis(patience)).await {
+                Some(Incoming::Frame(frame)) => frame,
+                Some(end) => panic!("the session stays open: {end:?}"),
+                None => {
+                    assert!(!self.rest.is_empty(), "the last ping is answered");
+                    continue;
+                }
             };
             if frame.opcode == opcode::PONG {
                 let number = u64::from_be_bytes(*frame.payload.first_chunk().unwrap());
@@ -231,11 +227,29 @@ fn a_flood_of_pings_leaves_one_pong_waiting() {
                 pongs += 1;
             }
         }
+        pongs
+    }
+}
+
+#[test]
+fn a_flood_of_pings_leaves_one_pong_waiting() {
+    covers("peer.ping-flood");
+    covers("keepalive.pongs");
+    alone(async {
+        let server = Child::start(&Site::echo());
+        let stream = Stream::dial(server.address, Dial::small_receive_buffer()).await;
+        let mut peer = Peer::open(stream, &Head::upgrade("/echo")).await;
+        let mut flood = Flood::default();
+        let peak = peak_of(&server, flood.run(&mut peer, 256 * MIB)).await;
+        let sent = flood.sent;
+        // Only from here on the client reads.
+        let pongs = flood.settle(&mut peer).await;
         figure(
             "peer.ping-flood",
             format!(
-                "{} of pings taken from a client that did not read, {pongs} of {next} pongs kept; + {}",
+                "{} of pings taken from a client that did not read, {pongs} of {} pongs kept; + {}",
                 bytes(sent),
+                flood.next,
                 bytes(peak)
             ),
         );
@@ -265,37 +279,28 @@ fn a_deflate_bomb_ends_at_the_message_limit() {
         warm.leave(1000).await;
 
         let big = bomb(512 << 20);
-        let whole = peak_of(&server, async {
+        let refused = async |frames: Vec<u8>| {
             let mut peer = open().await;
-            let _cut = peer
-                .raw_or_fail(Frame::binary(big.as_slice()).rsv(4).encode(Some(MASK)))
-                .await;
-            peer.expect_close(1009).await;
-        })
-        .await;
-        let in_fragments = peak_of(&server, async {
-            let mut peer = open().await;
-            // A quarter of it, unfinished: the limit is passed long before.
-            let mut parts = big[..big.len() / 4].chunks(1_000);
-            let first = Frame::binary(parts.next().unwrap()).rsv(4).unfinished();
-            let mut frames = first.encode(Some(MASK));
-            frames.extend(
-                parts.flat_map(|part| Frame::continuation(part).unfinished().encode(Some(MASK))),
-            );
             let _cut = peer.raw_or_fail(frames).await;
             peer.expect_close(1009).await;
-        })
-        .await;
+        };
+        let frame = Frame::binary(big.as_slice()).rsv(4).encode(Some(MASK));
+        let whole = peak_of(&server, refused(frame)).await;
+        // A quarter of it in fragments, unfinished: the limit is passed long before.
+        let mut parts = big[..big.len() / 4].chunks(1_000);
+        let first = Frame::binary(parts.next().unwrap()).rsv(4).unfinished();
+        let mut frames = first.encode(Some(MASK));
+        frames.extend(
+            parts.flat_map(|part| Frame::continuation(part).unfinished().encode(Some(MASK))),
+        );
+        let in_fragments = peak_of(&server, refused(frames)).await;
         let nested = peak_of(&server, async {
             let mut peer = open().await;
             peer.send(Frame::binary(Deflater::new(15).message(&big)).rsv(4))
                 .await;
             let frame = peer.message().await;
-            assert_eq!(
-                Inflater::new(15).message(&frame.payload),
-                big,
-                "only the outer layer is opened"
-            );
+            let inner = Inflater::new(15).message(&frame.payload);
+            assert_eq!(inner, big, "only the outer layer is opened");
             peer.leave(1000).await;
         })
         .await;

@@ -55,67 +55,29 @@ fn a_thousand_that_never_read_are_held_back_and_then_cut() {
     alone(async {
         const COUNT: usize = 1_000;
         let server = Child::start(&Site::echo().workers(2));
-        Meter::during(
-            server.address,
-            "/echo",
-            Duration::from_millis(2),
-            Duration::from_millis(500),
-        )
-        .await;
-        let (resident, descriptors) = (
-            server.process().resident_bytes(),
-            server.process().descriptors(),
-        );
+        let pace = Duration::from_millis(2);
+        Meter::during(server.address, "/echo", pace, Duration::from_millis(500)).await;
+        let process = server.process();
+        let (resident, descriptors) = (process.resident_bytes(), process.descriptors());
         let start = Instant::now();
-        let mut deaf = Vec::with_capacity(COUNT);
-        for _ in 0..COUNT {
-            let mut client = Deaf::connect(server.address).await;
-            client.push();
-            deaf.push(client);
-        }
-        // Everybody pushes until nobody gets a byte in for a second.
-        let mut quiet = 0;
-        while quiet < 10 {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            let moved = deaf
-                .iter_mut()
-                .filter(|client| !client.peer.stream.as_tcp().peer_addr().is_err())
-                .any(Deaf::push);
-            let moved = deaf
-                .iter_mut()
-                .fold(moved, |moved, client| client.push() | moved);
-            quiet = if moved { 0 } else { quiet + 1 };
-            assert!(
-                start.elapsed() < Duration::from_secs(25),
-                "reading stops at the high-water mark"
-            );
-        }
-        let held = server.process().resident_bytes().saturating_sub(resident) / COUNT as u64;
+        let deaf = crowd_of_deaf(server.address, COUNT).await;
+        let held = process.resident_bytes().saturating_sub(resident) / COUNT as u64;
         let taken = deaf.iter().map(|client| client.sent).max().unwrap();
-        let healthy = Meter::during(
-            server.address,
-            "/echo",
-            Duration::from_millis(2),
-            Duration::from_secs(2),
-        )
-        .await;
+        let healthy = Meter::during(server.address, "/echo", pace, Duration::from_secs(2)).await;
         // Nobody is cut before the 30 s, everybody is after them and the 5 s for a close that is not read.
         assert!(
-            server.process().descriptors() >= descriptors + COUNT,
+            process.descriptors() >= descriptors + COUNT,
             "nobody is cut at once"
         );
-        let ((), _) = eventually(
-            Duration::from_secs(60),
-            "the slow consumers are cut",
-            || {
-                let now = server.process().descriptors();
-                if now <= descriptors {
-                    Ok(())
-                } else {
-                    Err(format!("{now} descriptors, {descriptors} before"))
-                }
-            },
-        )
+        let limit = Duration::from_secs(60);
+        let ((), _) = eventually(limit, "the slow consumers are cut", || {
+            let now = process.descriptors();
+            if now <= descriptors {
+                Ok(())
+            } else {
+                Err(format!("{now} descriptors, {descriptors} before"))
+            }
+        })
         .await;
         let cut = start.elapsed();
         figure(
@@ -133,6 +95,31 @@ fn a_thousand_that_never_read_are_held_back_and_then_cut() {
         );
         server.assert_healthy();
     });
+}
+
+/// Clients that never read, all of which have pushed until nobody got a byte in for a second.
+async fn crowd_of_deaf(address: SocketAddr, count: usize) -> Vec<Deaf> {
+    let start = Instant::now();
+    let mut deaf = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut client = Deaf::connect(address).await;
+        client.push();
+        deaf.push(client);
+    }
+    let mut quiet = 0;
+    while quiet < 10 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let moved = deaf
+            .iter_mut()
+            .fold(false, |moved, client| client.push() | moved);
+        quiet = if moved { 0 } else { quiet + 1 };
+        let limit = Duration::from_secs(25);
+        assert!(
+            start.elapsed() < limit,
+            "reading stops at the high-water mark"
+        );
+    }
+    deaf
 }
 
 /// The ways to leave that need no answer from the server.
