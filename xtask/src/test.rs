@@ -366,7 +366,12 @@ fn packages_apart(root: &Path, folders: &[&str]) -> anyhow::Result<Vec<String>> 
     let names = String::from_utf8(listed.stdout).context("a file's name is not UTF-8")?;
     Ok(names
         .lines()
-        .filter(|name| root.join(name).is_file())
+        .filter(|name| is_package(&root.join(name)))
         .map(str::to_owned)
         .collect())
+}
+
+/// Whether a manifest is there, and is a package's: a workspace alone has nothing to check.
+fn is_package(manifest: &Path) -> bool {
+    std::fs::read_to_string(manifest).is_ok_and(|text| text.lines().any(|line| line == "[package]"))
 }
