@@ -35,8 +35,8 @@ fn a_guest_that_sends_without_end_fills_its_own_queue() {
                 };
             });
             let peak = peak.await;
-            // 256 KiB queued, the guest's own memory, and what a write holds.
-            assert!(peak <= MIB, "{deed}: {peak}");
+            // 256 KiB queued, as much again while the queue grows, and a new instance.
+            assert!(peak <= 2 * MIB, "{deed}: {peak}");
             results.push(format!("{deed}: {what}, + {}", bytes(peak)));
         }
         figure("guest.floods", results.join("; "));

@@ -1,6 +1,5 @@
 //! The load of an ordinary day on a small machine: many quiet sessions and some that talk.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -65,20 +64,19 @@ fn ten_thousand_idle_and_a_thousand_active_for_a_minute() {
         .await;
 
         let before = process.resident_bytes();
-        let shared = VecDeque::from(sessions(server.address, "/echo", IDLE / 2).await);
+        let shared = sessions(server.address, "/echo", IDLE / 2).await;
         let after_shared = process.resident_bytes();
-        let own = VecDeque::from(sessions(server.address, "/own", IDLE / 2).await);
+        let own = sessions(server.address, "/own", IDLE / 2).await;
         let after_own = process.resident_bytes();
         let active = sessions(server.address, "/echo", ACTIVE).await;
 
         let cpu = process.cpu_time();
-        let mut idle = [shared, own];
-        let times = minute(active, &mut idle, MINUTE).await;
+        let quiet = shared.into_iter().chain(own).collect();
+        let (times, mut quiet) = minute(active, quiet, MINUTE).await;
         let cpu = process.cpu_time() - cpu;
         let messages = times.len();
         let latencies = Latencies::of(times);
-        for peer in idle.iter_mut().flatten() {
-            answer_pings(peer).await;
+        for peer in &mut quiet {
             peer.expect_echo("still here").await;
         }
         let half = IDLE as u64 / 2;
@@ -95,37 +93,36 @@ fn ten_thousand_idle_and_a_thousand_active_for_a_minute() {
     });
 }
 
-/// The active ones talk, the idle ones answer pings, as every client does. The round trips.
-async fn minute(active: Vec<Peer>, idle: &mut [VecDeque<Peer>], time: Duration) -> Vec<Duration> {
+/// The active ones talk, the quiet ones answer pings, as every client does. The round trips, and
+/// the quiet ones.
+async fn minute(active: Vec<Peer>, quiet: Vec<Peer>, time: Duration) -> (Vec<Duration>, Vec<Peer>) {
     let until = Instant::now() + time;
+    let answering = tokio::spawn(answer_until(quiet, until));
     let mut talking = JoinSet::new();
     for (number, peer) in active.into_iter().enumerate() {
         talking.spawn(talk(peer, number, Duration::from_millis(250), until));
     }
-    // Kept until all have ended: leaving is not part of the load.
-    let mut done = Vec::new();
     let mut times = Vec::new();
-    loop {
-        tokio::select! {
-            next = talking.join_next() => match next {
-                Some(result) => {
-                    let (more, peer) = result.unwrap();
-                    times.extend(more);
-                    done.push(peer);
-                }
-                None => return times,
-            },
-            () = tokio::time::sleep(Duration::from_millis(20)) => {
-                for quiet in &mut *idle {
-                    for _ in 0..40 {
-                        let mut peer = quiet.pop_front().unwrap();
-                        answer_pings(&mut peer).await;
-                        quiet.push_back(peer);
-                    }
-                }
+    for (more, peer) in talking.join_all().await {
+        times.extend(more);
+        drop(peer);
+    }
+    (times, answering.await.unwrap())
+}
+
+/// Answers the pings of all of them, round after round.
+async fn answer_until(mut quiet: Vec<Peer>, until: Instant) -> Vec<Peer> {
+    while Instant::now() < until {
+        for (number, peer) in quiet.iter_mut().enumerate() {
+            answer_pings(peer).await;
+            if number % 16 == 0 {
+                // tokio lets a task read only so often before it yields.
+                tokio::task::yield_now().await;
             }
         }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    quiet
 }
 
 /// Answers the pings that have come in; anything else is an error.
