@@ -278,9 +278,8 @@ fn tests(root: &Path) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     for mut command in each_group(root, "test") {
         command.env("WHARF_BIN", &wharf);
-        command.args(["--no-fail-fast", "--lib", "--bins", "--tests"]);
         outcome.add(run_counting(
-            &mut command,
+            command.arg("--no-fail-fast"),
             TESTS_TIME_MAX,
             cargo_test_counts,
         )?);
