@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
@@ -16,6 +16,10 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 const TARGET: &str = "guest";
 /// Bytes that all instances of one program may log in a second, and at once.
 const BYTES_PER_SECOND_MAX: u64 = 1 << 20;
+/// What the log adds to a line, about: the time, the program's name, field names.
+const ENVELOPE_BYTES: u64 = 256;
+/// Between two reports of dropped lines.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// A longer line is cut into pieces of this size.
 const LINE_BYTES_MAX: usize = 4 * 1024;
 /// What a guest may write at once; its language's runtime cuts what it prints to this.
@@ -66,6 +70,7 @@ impl GuestLog {
     }
 
     fn line(&self, stream: Stream, line: &[u8]) {
+        let line = printable(line);
         let mut budget = self.0.budget.lock().unwrap_or_else(PoisonError::into_inner);
         let admitted = budget.admit(line.len(), Instant::now());
         drop(budget);
@@ -76,7 +81,7 @@ impl GuestLog {
                 if dropped > 0 {
                     tracing::warn!(target: TARGET, program, dropped, "lines dropped: over 1 MiB/s");
                 }
-                tracing::info!(target: TARGET, program, stream = stream.name(), "{}", printable(line));
+                tracing::info!(target: TARGET, program, stream = stream.name(), "{line}");
             }
         }
     }
@@ -87,11 +92,12 @@ struct Budget {
     bytes: u64,
     refilled: Instant,
     dropped: u64,
+    reported: Option<Instant>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Admitted {
-    /// Log it, after saying how many lines before it were not.
+    /// Log it, after saying how many lines before it were not, if it is time to.
     Yes {
         dropped: u64,
     },
@@ -104,10 +110,11 @@ impl Budget {
             bytes: BYTES_PER_SECOND_MAX,
             refilled: now,
             dropped: 0,
+            reported: None,
         }
     }
 
-    /// A line costs its bytes and its newline, so that empty lines are bounded too.
+    /// A line costs about what is written, so that empty lines are bounded too.
     fn admit(&mut self, line_bytes: usize, now: Instant) -> Admitted {
         let elapsed = now.saturating_duration_since(self.refilled);
         let refill = elapsed.as_micros() as u64 * BYTES_PER_SECOND_MAX / 1_000_000;
@@ -115,12 +122,18 @@ impl Budget {
             self.bytes = (self.bytes.saturating_add(refill)).min(BYTES_PER_SECOND_MAX);
             self.refilled = now;
         }
-        let cost = line_bytes as u64 + 1;
-        if cost > self.bytes {
+        let cost = line_bytes as u64 + ENVELOPE_BYTES;
+        if cost + ENVELOPE_BYTES > self.bytes {
             self.dropped += 1;
             return Admitted::No;
         }
         self.bytes -= cost;
+        let was_reported = self.reported.is_some_and(|at| now < at + REPORT_INTERVAL);
+        if self.dropped == 0 || was_reported {
+            return Admitted::Yes { dropped: 0 };
+        }
+        self.bytes -= ENVELOPE_BYTES;
+        self.reported = Some(now);
         Admitted::Yes {
             dropped: std::mem::take(&mut self.dropped),
         }
@@ -238,46 +251,59 @@ impl Pollable for LogStream {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    /// How many of 5,000 lines of a KiB, envelope and all, are logged.
+    fn admitted(budget: &mut Budget, at: Instant) -> usize {
+        let line = 1024 - ENVELOPE_BYTES as usize;
+        let flood = (0..5_000).map(|_| budget.admit(line, at));
+        flood.filter(|admitted| *admitted != Admitted::No).count()
+    }
 
     #[test]
     fn a_flood_is_cut_at_a_mebibyte_a_second_and_counted() {
         let start = Instant::now();
         let mut budget = Budget::new(start);
-        let line = 1023;
-        let admitted = |budget: &mut Budget, at| {
-            (0..5_000)
-                .filter(|_| budget.admit(line, at) != Admitted::No)
-                .count()
-        };
-        assert_eq!(admitted(&mut budget, start), 1024);
-        assert_eq!(budget.dropped, 5_000 - 1024);
+        assert_eq!(admitted(&mut budget, start), 1023);
+        let dropped = budget.dropped;
+        assert_eq!(dropped, 5_000 - 1023);
         let later = start + Duration::from_secs(1);
-        assert_eq!(
-            budget.admit(line, later),
-            Admitted::Yes {
-                dropped: 5_000 - 1024
-            }
-        );
+        assert_eq!(budget.admit(0, later), Admitted::Yes { dropped });
         assert_eq!(admitted(&mut budget, later), 1023);
         let much_later = start + Duration::from_secs(3_600);
-        assert_eq!(
-            admitted(&mut budget, much_later),
-            1024,
-            "what is unused does not add up"
-        );
+        let unused_does_not_add_up = admitted(&mut budget, much_later);
+        assert_eq!(unused_does_not_add_up, 1023);
+    }
+
+    #[test]
+    fn dropped_lines_are_reported_once_a_second_and_none_is_forgotten() {
+        let start = Instant::now();
+        let mut budget = Budget::new(start);
+        let (mut reports, mut reported, mut dropped) = (0, 0, 0);
+        for millisecond in 0..2_500 {
+            let now = start + Duration::from_millis(millisecond);
+            for _ in 0..100 {
+                match budget.admit(100, now) {
+                    Admitted::No => dropped += 1,
+                    Admitted::Yes { dropped: 0 } => {}
+                    Admitted::Yes { dropped } => {
+                        reports += 1;
+                        reported += dropped;
+                    }
+                }
+            }
+        }
+        assert_eq!(reports, 3);
+        assert_eq!(reported + budget.dropped, dropped);
     }
 
     #[test]
     fn empty_lines_are_bounded_too() {
         let now = Instant::now();
         let mut budget = Budget::new(now);
-        let admitted = (0..2 << 20)
-            .filter(|_| budget.admit(0, now) != Admitted::No)
-            .count();
-        assert_eq!(admitted, 1 << 20);
+        let lines = (0..10_000).map(|_| budget.admit(0, now));
+        let admitted = lines.filter(|admitted| *admitted != Admitted::No).count();
+        assert_eq!(admitted as u64, BYTES_PER_SECOND_MAX / ENVELOPE_BYTES - 1);
     }
 
     #[test]
@@ -294,7 +320,7 @@ mod tests {
         stream.append(b"hel");
         assert_eq!(spent(), 0);
         stream.append(b"lo\nwor");
-        assert_eq!(spent(), 6);
+        assert_eq!(spent(), 5 + ENVELOPE_BYTES);
         assert_eq!(stream.0.lock().expect("not poisoned").partial, b"wor");
         stream.append(&[b'x'; 3 * LINE_BYTES_MAX]);
         assert!(stream.0.lock().expect("not poisoned").partial.len() <= LINE_BYTES_MAX);
