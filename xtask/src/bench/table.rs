@@ -46,8 +46,11 @@ pub(super) fn worth(results: &Results, machine: &Machine) -> String {
         ": NOT a calm machine, trust ratios only"
     };
     format!(
-        "medians of {} rounds of {} ms, {pinned}; other programs used {median:.2} processors (median, {most:.2} at most){calm}",
-        results.rounds,
+        "medians of {} of {} ms, {pinned}; other programs used {median:.2} processors (median, {most:.2} at most){calm}",
+        match results.rounds {
+            1 => "one round".to_owned(),
+            rounds => format!("{rounds} rounds"),
+        },
         results.window.as_millis(),
     )
 }
