@@ -68,6 +68,12 @@ impl Latencies {
         Self(times)
     }
 
+    /// The one with the least p99.
+    pub fn best(several: Vec<Self>) -> Self {
+        let best = several.into_iter().min_by_key(Self::p99);
+        best.expect("something was measured")
+    }
+
     /// The time within which `percent` of the round trips stayed.
     pub fn percentile(&self, percent: f64) -> Duration {
         let at = (self.0.len() as f64 * percent / 100.0).ceil() as usize;

@@ -60,6 +60,37 @@ impl Process {
             .count()
     }
 
+    /// What the open descriptors are: files by name, TCP sockets by addresses and state.
+    pub fn descriptor_names(self) -> Vec<String> {
+        let tcp = fs::read_to_string(format!("/proc/{}/net/tcp", self.0)).unwrap_or_default();
+        let socket = |inode: &str| {
+            let line = tcp
+                .lines()
+                .find(|line| line.split_whitespace().nth(9) == Some(inode))?;
+            Some(
+                line.split_whitespace()
+                    .skip(1)
+                    .take(3)
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            )
+        };
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{}/fd", self.0)) else {
+            return Vec::new();
+        };
+        let links = descriptors
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path()).ok());
+        let names = links.map(|link| {
+            let name = link.display().to_string();
+            let inode = name
+                .strip_prefix("socket:[")
+                .and_then(|rest| rest.strip_suffix(']'));
+            inode.and_then(socket).unwrap_or(name)
+        });
+        names.collect()
+    }
+
     /// Threads.
     pub fn threads(self) -> u64 {
         self.status("Threads")

@@ -9,7 +9,9 @@ use wharf_tests::crowd::Crowd;
 use wharf_tests::deadline::{alone, eventually};
 use wharf_tests::figure::{bytes, figure};
 use wharf_tests::http::Head;
+use wharf_tests::meter::Latencies;
 use wharf_tests::peer::Peer;
+use wharf_tests::process::Process;
 use wharf_tests::site::Mount;
 use wharf_tests::stream::{Dial, Stream};
 
@@ -86,14 +88,20 @@ fn neighbours_of_a_guest_that_spins_go_on() {
         let mut village = Village::new([hostile]).await;
         let crowd = Crowd::start(village.server.address, "/echo", HEALTHY, PACE).await;
         let _warm = crowd.during(Duration::from_secs(1)).await;
-        let before = crowd.during(Duration::from_secs(4)).await;
-        // One after the other without a pause.
-        for _ in 0..8 {
-            let mut peer = village.enter("/hostile").await;
-            peer.send_text("spin").await;
-            expect_failed(&mut peer, PATIENCE).await;
+        // Other users of the machine add to a measurement and never subtract: the best of three
+        // rounds, each with and without, is the one to judge.
+        let (mut before, mut beside) = (Vec::new(), Vec::new());
+        for _ in 0..3 {
+            before.push(crowd.during(Duration::from_secs(2)).await);
+            // One after the other without a pause.
+            for _ in 0..4 {
+                let mut peer = village.enter("/hostile").await;
+                peer.send_text("spin").await;
+                expect_failed(&mut peer, PATIENCE).await;
+            }
+            beside.push(crowd.take());
         }
-        let beside = crowd.take();
+        let (before, beside) = (Latencies::best(before), Latencies::best(beside));
         crowd.stop();
         figure(
             "guest.spins",
@@ -188,7 +196,10 @@ fn a_hundred_thousand_calls_are_cancelled_by_clients_that_leave() {
         const CANCELLED: usize = 100_000;
         let mut village = Village::new([impatient("wasi")]).await;
         let (address, process) = (village.server.address, village.process());
+        // What is made for the first instance is kept.
+        village.enter("/wasi").await.leave(1000).await;
         let (descriptors, resident) = (process.descriptors(), process.resident_bytes());
+        let before = process.descriptor_names();
         let begin = Instant::now();
         leave_in_the_middle(address, CANCELLED / 4).await;
         let quarter = process.resident_bytes();
@@ -200,7 +211,10 @@ fn a_hundred_thousand_calls_are_cancelled_by_clients_that_leave() {
             if now <= descriptors {
                 Ok(())
             } else {
-                Err(format!("{now}, {descriptors} before"))
+                // Naming them takes a while when they are many.
+                let few = now < descriptors + 20;
+                let new = few.then(|| sockets_beyond(&before, process));
+                Err(format!("{now}, {descriptors} before; new: {new:?}"))
             }
         })
         .await;
@@ -225,6 +239,17 @@ fn a_hundred_thousand_calls_are_cancelled_by_clients_that_leave() {
             .await;
         village.assert_untouched().await;
     });
+}
+
+/// The descriptors that were not there before.
+fn sockets_beyond(before: &[String], process: Process) -> Vec<String> {
+    let mut now = process.descriptor_names();
+    for name in before {
+        if let Some(at) = now.iter().position(|own| own == name) {
+            now.swap_remove(at);
+        }
+    }
+    now
 }
 
 /// Sessions whose guest waits for an hour when their clients reset the connection.

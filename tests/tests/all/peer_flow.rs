@@ -279,7 +279,7 @@ fn a_room_of_ten_thousand_does_not_wait_for_its_slow_readers() {
         const FAST: usize = 9_900;
         const SLOW: usize = 100;
         // Each sample is one text to the whole room, timed until the last of the fast has it.
-        const ROUNDS: usize = 30;
+        const ROUNDS: usize = 10;
         let room = Mount::new("/rooms/{room}", "probe").set("instance", "{room}");
         let server = Child::start(&Site::new().workers(2).mount(room));
         let head = Head::upgrade("/rooms/1");
@@ -288,7 +288,7 @@ fn a_room_of_ten_thousand_does_not_wait_for_its_slow_readers() {
             let stream = Stream::dial(server.address, Dial::from(2 + (number % 8) as u8)).await;
             fast.push(Peer::open(stream, &head).await);
         }
-        let before = broadcasts(&mut fast, ROUNDS).await;
+        let before = best_of_three(&mut fast, ROUNDS).await;
         let mut slow = Vec::with_capacity(SLOW);
         for _ in 0..SLOW {
             let stream = Stream::dial(server.address, Dial::small_buffers()).await;
@@ -297,7 +297,7 @@ fn a_room_of_ten_thousand_does_not_wait_for_its_slow_readers() {
             peer.send_text("try-fill 10000 16000").await;
             slow.push(peer);
         }
-        let beside = broadcasts(&mut fast, ROUNDS).await;
+        let beside = best_of_three(&mut fast, ROUNDS).await;
         figure(
             "peer.slow-readers",
             format!(
@@ -307,6 +307,15 @@ fn a_room_of_ten_thousand_does_not_wait_for_its_slow_readers() {
         beside.assert_within(1.5, &before, Duration::from_millis(5));
         server.assert_healthy();
     });
+}
+
+/// Other users of the machine add to a measurement and never subtract.
+async fn best_of_three(peers: &mut [Peer], rounds: usize) -> Latencies {
+    let mut several = Vec::new();
+    for _ in 0..3 {
+        several.push(broadcasts(peers, rounds).await);
+    }
+    Latencies::best(several)
 }
 
 /// Texts to the whole room; the delay of each delivery.

@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// Parts that the clients take their turns in.
 const SLICES: usize = 50;
 /// A p99 below this says more about two busy cores than about the server.
-pub(crate) const JITTER: Duration = Duration::from_millis(15);
+pub(crate) const JITTER: Duration = Duration::from_millis(10);
 
 /// A client that hands its bytes out one at a time.
 struct Dribbler {
