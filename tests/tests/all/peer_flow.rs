@@ -14,6 +14,7 @@ use wharf_tests::server::Child;
 use wharf_tests::site::{Mount, Site};
 use wharf_tests::stream::{Dial, Stream};
 
+use crate::peer_heads::JITTER;
 use crate::promises::covers;
 
 /// A client that sends as much as is taken and never reads.
@@ -304,7 +305,7 @@ fn a_room_of_ten_thousand_does_not_wait_for_its_slow_readers() {
                 "a text to {FAST} fast readers, by reader; alone: {before}; beside {SLOW} that do not read: {beside}"
             ),
         );
-        beside.assert_within(1.5, &before, Duration::from_millis(5));
+        beside.assert_within(1.5, &before, JITTER);
         server.assert_healthy();
     });
 }
