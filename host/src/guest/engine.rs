@@ -20,7 +20,8 @@ pub struct EngineConfig {
     /// Instances that may live at once; one more is an error, not a wait. Default 10,240, which is
     /// what Linux allows by default: each takes up to six of a process's 65,530 mappings
     /// (`vm.max_map_count`). Worst case: 4 GiB of address space for each, so that a process can
-    /// hold three engines of the default size; memory is used only by instances that live.
+    /// hold three engines of the default size; and a slot that was used keeps up to 32 KiB of
+    /// memory for the next instance, so 320 MiB after that many lived at once.
     pub instances_max: u32,
 }
 
@@ -48,7 +49,7 @@ const CORE_INSTANCES_PER_INSTANCE: u32 = 8;
 const DECOMMIT_BATCH: usize = 16;
 /// Memory of a freed slot that is cleared in place rather than given back: most of what a small
 /// guest touches, so that the next start takes no page faults.
-const KEEP_RESIDENT_BYTES: usize = 64 << 10;
+const KEEP_RESIDENT_BYTES: usize = 32 << 10;
 /// Frames kept of a trap's backtrace.
 const BACKTRACE_FRAMES_MAX: usize = 16;
 

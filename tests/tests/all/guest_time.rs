@@ -228,9 +228,12 @@ fn a_hundred_thousand_calls_are_cancelled_by_clients_that_leave() {
                 bytes(rest)
             ),
         );
+        // How many instances lived at once decides how many of the 10,240 slots were used; each of
+        // these keeps up to 32 KiB. What each call left behind would come on top.
+        let kept_by_slots = 10_240 * 32 * 1024;
         assert!(
-            rest <= 64 * MIB,
-            "nothing is left behind by each call: {rest}"
+            first + rest <= kept_by_slots + 64 * MIB,
+            "nothing is left behind by each call: {first} + {rest}"
         );
         village
             .enter("/wasi")
