@@ -20,8 +20,8 @@ pub struct EngineConfig {
     /// Instances that may live at once; one more is an error, not a wait. Default 10,240, which is
     /// what Linux allows by default: each takes up to six of a process's 65,530 mappings
     /// (`vm.max_map_count`). Worst case: 4 GiB of address space for each, so that a process can
-    /// hold three engines of the default size; and a slot that was used keeps up to 32 KiB of
-    /// memory for the next instance, so 320 MiB after that many lived at once.
+    /// hold three engines of the default size; and a slot that was used keeps up to 64 KiB
+    /// (memory, table, stack) for the next instance, so 640 MiB after that many lived at once.
     pub instances_max: u32,
 }
 
