@@ -104,6 +104,9 @@ fn wasm_config(config: &EngineConfig) -> Config {
     wasm.strategy(Strategy::Cranelift)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool(config)))
         .epoch_interruption(true)
+        // Without tasks of the component model a call costs a third.
+        .concurrency_support(false)
+        .wasm_component_model_async(false)
         .max_wasm_stack(WASM_STACK_BYTES)
         .async_stack_size(STACK_BYTES)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(BACKTRACE_FRAMES_MAX))
