@@ -43,7 +43,9 @@ mod config;
 mod server;
 
 pub use capability::Capability;
-pub use catalog::{InstanceModel, OriginRule, Page, PatternError, Template, WebSocketSettings};
+pub use catalog::{
+    Grants, InstanceModel, OriginRule, Page, PatternError, Template, WebSocketSettings,
+};
 pub use config::{Config, ConfigError, RouteConfig};
 pub use guest::{EngineConfig, GuestLimits, Import, ProgramError, Report, World, inspect};
 pub use ingress::{IngressLimits, TlsError, TlsFiles};

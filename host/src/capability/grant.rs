@@ -3,6 +3,8 @@
 //! Decides before anything is linked and says for each refused import what would be right. Knows
 //! nothing of wasmtime: types of functions are checked where programs are linked.
 
+use crate::catalog::Grants;
+
 /// The package that this host implements.
 pub(crate) const PACKAGE: &str = "wharf:websocket";
 /// The version of it.
@@ -41,6 +43,16 @@ pub enum Capability {
     Sessions,
     /// WASI 0.2 with nothing behind it.
     Wasi,
+}
+
+impl Capability {
+    /// Whether a deployment with these grants has it; if not, what would grant it.
+    pub(crate) fn covered_by(self, grants: &Grants) -> Result<(), String> {
+        let Grants {} = grants;
+        match self {
+            Self::Types | Self::Sessions | Self::Wasi => Ok(()),
+        }
+    }
 }
 
 /// Grants an import, or says why not and what would be right.

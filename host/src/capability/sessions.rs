@@ -14,8 +14,9 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, LinkerInstance, WasmList, WasmStr};
 use wharf_protocol::MessageKind;
 
+use super::HostView;
 use super::bindings::{CloseReason, OutgoingMessage, SessionError, UpgradeRequest};
-use crate::mailbox::{AUTO_RESPONSE_BYTES_MAX, Facts, Members, Outbox, SendError, TAGS_MAX};
+use crate::mailbox::{AUTO_RESPONSE_BYTES_MAX, Facts, Outbox, SendError, TAGS_MAX};
 
 /// The interface's name in a component's imports.
 pub(crate) const INTERFACE: &str = "wharf:websocket/sessions@0.1.0";
@@ -47,17 +48,11 @@ const KEEPALIVE_MIN: Duration = Duration::from_millis(100);
 /// The longest; far beyond what any middlebox keeps open.
 const KEEPALIVE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How the adapter finds the sessions of the calling instance in its Store.
-pub(crate) trait SessionsView: Send + 'static {
-    /// The sessions bound to the instance.
-    fn members(&self) -> &Members;
-}
-
 type Answer<T = ()> = Result<T, SessionError>;
 type Waiting<'a, T = ()> = Box<dyn Future<Output = wasmtime::Result<(Answer<T>,)>> + Send + 'a>;
 
 /// Defines all functions of the interface.
-pub(crate) fn link<T: SessionsView>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+pub(crate) fn link<T: HostView>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     let mut sessions = linker.instance(INTERFACE)?;
     link_traffic(&mut sessions)?;
     link_facts(&mut sessions)?;
@@ -66,7 +61,7 @@ pub(crate) fn link<T: SessionsView>(linker: &mut Linker<T>) -> wasmtime::Result<
 }
 
 /// Messages and the end.
-fn link_traffic<T: SessionsView>(sessions: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
+fn link_traffic<T: HostView>(sessions: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
     sessions.func_wrap_async("send", send)?;
     sessions.func_wrap(
         "try-send",
@@ -96,7 +91,7 @@ fn link_traffic<T: SessionsView>(sessions: &mut LinkerInstance<'_, T>) -> wasmti
 }
 
 /// What a session carries.
-fn link_facts<T: SessionsView>(sessions: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
+fn link_facts<T: HostView>(sessions: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
     sessions.func_wrap(
         "request",
         |store: StoreContextMut<'_, T>, (session,): (u64,)| {
@@ -157,7 +152,7 @@ fn link_facts<T: SessionsView>(sessions: &mut LinkerInstance<'_, T>) -> wasmtime
 }
 
 /// Keepalive, and answers without the guest.
-fn link_settings<T: SessionsView>(sessions: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
+fn link_settings<T: HostView>(sessions: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
     sessions.func_wrap(
         "set-ping-interval",
         |store: StoreContextMut<'_, T>, (session, milliseconds): (u64, Option<u64>)| {
@@ -180,7 +175,7 @@ fn link_settings<T: SessionsView>(sessions: &mut LinkerInstance<'_, T>) -> wasmt
 }
 
 /// Which sessions there are.
-fn link_lookup<T: SessionsView>(sessions: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
+fn link_lookup<T: HostView>(sessions: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
     sessions.func_wrap(
         "list",
         |store: StoreContextMut<'_, T>, (tag,): (Option<WasmStr>,)| {
@@ -188,25 +183,29 @@ fn link_lookup<T: SessionsView>(sessions: &mut LinkerInstance<'_, T>) -> wasmtim
                 Some(tag) => Some(tag.to_str(&store)?),
                 None => None,
             };
-            Ok((store.data().members().list(tag.as_deref()),))
+            Ok((store.data().surroundings().members.list(tag.as_deref()),))
         },
     )?;
     sessions.func_wrap(
         "find",
         |store: StoreContextMut<'_, T>, (name,): (WasmStr,)| {
-            Ok((store.data().members().find(&name.to_str(&store)?),))
+            Ok((store
+                .data()
+                .surroundings()
+                .members
+                .find(&name.to_str(&store)?),))
         },
     )?;
     sessions.func_wrap("count", |store: StoreContextMut<'_, T>, (): ()| {
-        Ok((store.data().members().count() as u64,))
+        Ok((store.data().surroundings().members.count() as u64,))
     })
 }
 
-fn bound<T: SessionsView>(store: &StoreContextMut<'_, T>, session: u64) -> Option<Outbox> {
-    store.data().members().get(session)
+fn bound<T: HostView>(store: &StoreContextMut<'_, T>, session: u64) -> Option<Outbox> {
+    store.data().surroundings().members.get(session)
 }
 
-fn try_send<T: SessionsView>(
+fn try_send<T: HostView>(
     store: &StoreContextMut<'_, T>,
     outbox: &Outbox,
     message: &OutgoingMessage,
@@ -230,7 +229,7 @@ fn answered<'a>(answer: wasmtime::Result<Answer>) -> Waiting<'a> {
     Box::new(std::future::ready(answer.map(|answer| (answer,))))
 }
 
-fn send<T: SessionsView>(
+fn send<T: HostView>(
     store: StoreContextMut<'_, T>,
     (session, message): (u64, OutgoingMessage),
 ) -> Waiting<'_> {
@@ -265,7 +264,7 @@ async fn send_when_room(
     }
 }
 
-fn flush<T: SessionsView>(store: StoreContextMut<'_, T>, (session,): (u64,)) -> Waiting<'_> {
+fn flush<T: HostView>(store: StoreContextMut<'_, T>, (session,): (u64,)) -> Waiting<'_> {
     let Some(outbox) = bound(&store, session) else {
         return answered(Ok(Err(SessionError::Closed)));
     };
@@ -274,7 +273,7 @@ fn flush<T: SessionsView>(store: StoreContextMut<'_, T>, (session,): (u64,)) -> 
     }))
 }
 
-fn set_tags<T: SessionsView>(
+fn set_tags<T: HostView>(
     mut store: StoreContextMut<'_, T>,
     (session, tags): (u64, WasmList<WasmStr>),
 ) -> wasmtime::Result<(Answer,)> {
@@ -294,7 +293,7 @@ fn set_tags<T: SessionsView>(
         .map_err(SessionError::from),))
 }
 
-fn set_auto_response<T: SessionsView>(
+fn set_auto_response<T: HostView>(
     store: StoreContextMut<'_, T>,
     (session, pair): (u64, Option<(WasmStr, WasmStr)>),
 ) -> wasmtime::Result<(Answer,)> {

@@ -3,6 +3,7 @@
 //! Built once and swapped whole; nothing in it changes, so every worker reads it without a lock. It
 //! holds settings and ids, never programs or sessions.
 
+mod grants;
 mod pattern;
 mod settings;
 
@@ -13,10 +14,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub(crate) use crate::id::{ProgramId, RouteId};
+pub use grants::Grants;
 pub(crate) use pattern::params_of;
 pub use pattern::{InstanceModel, PatternError, Template};
 pub use settings::WebSocketSettings;
 pub use wharf_protocol::OriginRule;
+
+/// Whose a route is that names nobody.
+pub(crate) const DEFAULT_TENANT: &str = "default";
 
 /// What answers on one path.
 #[derive(Clone, Debug)]
@@ -37,6 +42,10 @@ pub(crate) struct Route {
     pub(crate) protocol: Arc<wharf_protocol::Config>,
     /// Which instance serves a session.
     pub(crate) instance: InstanceModel,
+    /// To whom it belongs: part of every name that its component can write, and never written by it.
+    pub(crate) tenant: Arc<str>,
+    /// What its component may use beside its sessions.
+    pub(crate) grants: Arc<Grants>,
     /// What answers.
     pub(crate) target: Target,
 }
@@ -53,6 +62,8 @@ impl Route {
             websocket: Arc::default(),
             protocol: Arc::default(),
             instance: InstanceModel::default(),
+            tenant: DEFAULT_TENANT.into(),
+            grants: Arc::default(),
             target,
         }
     }

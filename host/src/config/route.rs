@@ -6,7 +6,7 @@ use bytes::Bytes;
 use wharf_protocol::origin_allowed;
 
 use super::document::Section;
-use crate::catalog::{self, InstanceModel, OriginRule, Page, Template, WebSocketSettings};
+use crate::catalog::{self, Grants, InstanceModel, OriginRule, Page, Template, WebSocketSettings};
 use crate::guest::GuestLimits;
 
 const GIB: u64 = 1 << 30;
@@ -34,6 +34,10 @@ pub struct RouteConfig {
     pub websocket: WebSocketSettings,
     /// The limits of its component.
     pub guest: GuestLimits,
+    /// Whose it is.
+    pub tenant: String,
+    /// What its component may use beside its sessions.
+    pub grants: Grants,
 }
 
 /// Reads one `[[route]]`; what is wrong is noted in the document. `folder` is the config file's.
@@ -48,6 +52,8 @@ pub(super) fn route(section: &Section<'_, '_>, folder: &Path) -> Option<RouteCon
         subprotocols: subprotocols(section),
         websocket: WebSocketSettings::default(),
         guest: GuestLimits::default(),
+        tenant: tenant(section),
+        grants: grants(section),
     };
     if let Some(file) = section.text("component", COMPONENT) {
         route.component = folder.join(file);
@@ -207,6 +213,31 @@ fn subprotocols(section: &Section<'_, '_>) -> Vec<String> {
         }
     }
     names
+}
+
+/// A tenant's name: short, and without what would need escaping anywhere.
+fn tenant(section: &Section<'_, '_>) -> String {
+    const TENANT: &str =
+        "right is a name of up to 64 letters, digits, `-`, `_` and `.`, such as \"acme\"";
+    const CHARS_MAX: usize = 64;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    match section.text("tenant", TENANT) {
+        Some(name) if !name.is_empty() && name.len() <= CHARS_MAX && name.bytes().all(fits) => name,
+        Some(_) => {
+            section.refuse("tenant", TENANT);
+            String::new()
+        }
+        None => catalog::DEFAULT_TENANT.to_owned(),
+    }
+}
+
+/// `[route.grants]`.
+fn grants(section: &Section<'_, '_>) -> Grants {
+    let grants = Grants::default();
+    if let Some(section) = section.section("grants", "[route.grants]") {
+        section.finish();
+    }
+    grants
 }
 
 fn websocket(section: &Section<'_, '_>, settings: &mut WebSocketSettings) {

@@ -173,7 +173,7 @@ impl Dispatcher {
         let workers = self.0.peers.len();
         let place = placement::place(&route, &request.params, self.0.worker, workers);
         let (seat, headers) = self.admit_here(place.key, &route, request).await?;
-        let number = self.0.lane.next_session();
+        let number = self.lane().next_session();
         let subprotocol = seat.subprotocol.clone();
         self.0.promised.borrow_mut().insert(number, seat);
         Ok(Promised {

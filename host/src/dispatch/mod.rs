@@ -21,6 +21,7 @@ use wharf_protocol::Cause;
 pub(crate) use self::admission::{Admission, PeerCommand, Refusal, Seat, Ticket};
 pub(crate) use self::hosted::{Hosted, Inbox, Use};
 use self::placement::InstanceKey;
+use crate::capability::Services;
 use crate::catalog::{ProgramId, Route, Target};
 use crate::guest::Program;
 use crate::mailbox::{Lane, Stop};
@@ -38,7 +39,7 @@ pub(crate) struct Dispatcher(Rc<Shared>);
 
 struct Shared {
     worker: usize,
-    lane: Rc<Lane>,
+    services: Rc<Services>,
     programs: Arc<[Arc<Program>]>,
     /// Every worker's, this one's too, in order.
     peers: Arc<[UnboundedSender<PeerCommand>]>,
@@ -59,7 +60,7 @@ struct Shared {
 /// What a dispatcher is made of.
 pub(crate) struct DispatcherParts {
     pub(crate) worker: usize,
-    pub(crate) lane: Rc<Lane>,
+    pub(crate) services: Rc<Services>,
     pub(crate) programs: Arc<[Arc<Program>]>,
     pub(crate) peers: Arc<[UnboundedSender<PeerCommand>]>,
     pub(crate) counters: Arc<Counters>,
@@ -69,7 +70,7 @@ impl Dispatcher {
     pub(crate) fn new(parts: DispatcherParts) -> Self {
         Self(Rc::new(Shared {
             worker: parts.worker,
-            lane: parts.lane,
+            services: parts.services,
             programs: parts.programs,
             peers: parts.peers,
             counters: parts.counters,
@@ -85,7 +86,12 @@ impl Dispatcher {
 
     /// What the sessions of this worker share.
     pub(crate) fn lane(&self) -> &Rc<Lane> {
-        &self.0.lane
+        &self.0.services.lane
+    }
+
+    /// What the instances of this worker share.
+    pub(crate) fn services(&self) -> &Rc<Services> {
+        &self.0.services
     }
 
     /// Ends every session: nothing more is read, what was read is answered, then each is closed

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{Dispatcher, Hosted};
+use crate::capability::Surroundings;
 use crate::fault::Fault;
 use crate::guest::{Acceptance, Instance, Program};
 use crate::id::IncidentId;
@@ -31,7 +32,7 @@ async fn serve(
 ) -> Result<(), Fault> {
     let lane = dispatcher.lane();
     let (inbox, members) = (hosted.inbox(), hosted.members());
-    let mut instance = match Instance::start(program, members.clone()).await {
+    let mut instance = match Instance::start(program, surroundings(dispatcher, hosted)).await {
         Ok(instance) => instance,
         Err(fault) => {
             refuse_waiting(hosted, &fault);
@@ -58,6 +59,14 @@ async fn serve(
             Work::Vacated if hosted.is_vacant() => return Ok(()),
             Work::Vacated => {}
         }
+    }
+}
+
+fn surroundings(dispatcher: &Dispatcher, hosted: &Hosted) -> Surroundings {
+    Surroundings {
+        members: hosted.members().clone(),
+        route: hosted.route().clone(),
+        services: dispatcher.services().clone(),
     }
 }
 

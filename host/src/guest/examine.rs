@@ -11,6 +11,7 @@ use super::limits::GuestLimits;
 use crate::capability::bindings::{Acceptance, Delivery, Ending, Rejection, UpgradeRequest};
 use crate::capability::sessions::FUNCTIONS;
 use crate::capability::{Capability, PACKAGE, VERSION, judge};
+use crate::catalog::Grants;
 
 /// wasm counts memory in pages.
 const PAGE_BYTES: u64 = 64 << 10;
@@ -193,6 +194,26 @@ impl Examined {
             return Err(ProgramError::ImportsRefused(refused));
         }
         self.fits.clone().map(|()| exports)
+    }
+
+    /// Whether all that it imports was granted to it.
+    pub(super) fn check_grants(&self, grants: &Grants) -> Result<(), ProgramError> {
+        let ungranted: Vec<Import> = self
+            .imports
+            .iter()
+            .filter_map(|import| {
+                let capability = *import.verdict.as_ref().ok()?;
+                let reason = capability.covered_by(grants).err()?;
+                let name = import.name.clone();
+                let verdict = Err(reason);
+                Some(Import { name, verdict })
+            })
+            .collect();
+        if ungranted.is_empty() {
+            Ok(())
+        } else {
+            Err(ProgramError::ImportsRefused(ungranted))
+        }
     }
 
     pub(super) fn needs(&self, capability: Capability) -> bool {

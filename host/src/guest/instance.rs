@@ -17,12 +17,12 @@ use super::program::Program;
 use super::state::State;
 use super::ticker::ShardIndex;
 use super::trap::classify;
-use crate::capability::WasiState;
 use crate::capability::bindings::{
     Acceptance, Delivery, IncomingMessage, Rejection, UpgradeRequest,
 };
+use crate::capability::{Surroundings, WasiState};
 use crate::fault::{Fault, HostFault};
-use crate::mailbox::{Batch, Members};
+use crate::mailbox::Batch;
 use crate::request::Request;
 
 /// A live guest.
@@ -48,15 +48,18 @@ struct Functions {
 }
 
 impl Instance {
-    /// Starts a program on the current thread, for the sessions of `members`.
-    pub(crate) async fn start(program: &Arc<Program>, members: Members) -> Result<Self, Fault> {
+    /// Starts a program on the current thread.
+    pub(crate) async fn start(
+        program: &Arc<Program>,
+        surroundings: Surroundings,
+    ) -> Result<Self, Fault> {
         let limits = &program.limits;
         let meter = CpuMeter::new(limits.cpu_per_call);
         let wasi = program
             .log
             .as_ref()
             .map(|log| WasiState::new(log, limits.handles_max));
-        let state = State::new(members, wasi, Limiter::new(limits), Arc::clone(&meter));
+        let state = State::new(surroundings, wasi, Limiter::new(limits), Arc::clone(&meter));
         let mut store = Store::new(program.engine.wasm(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.hostcall_bytes_max);

@@ -12,6 +12,7 @@ use super::examine::{Examined, Exports, ProgramError, World, examine};
 use super::limits::GuestLimits;
 use super::state::State;
 use crate::capability::{Capability, GuestLog, link_wasi, sessions};
+use crate::catalog::Grants;
 
 /// A program; shared by all workers.
 pub(crate) struct Program {
@@ -31,10 +32,12 @@ impl Program {
         name: &str,
         bytes: &[u8],
         limits: &GuestLimits,
+        grants: &Grants,
     ) -> Result<Self, ProgramError> {
         let started = Instant::now();
         let examined = examine(engine, bytes, limits)?;
         let exports = examined.check()?;
+        examined.check_grants(grants)?;
         let linked = link(engine, &examined)?;
         let milliseconds = started.elapsed().as_millis();
         tracing::debug!(

@@ -10,13 +10,11 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use super::call::CpuMeter;
 use super::limits::Limiter;
-use crate::capability::WasiState;
-use crate::capability::sessions::SessionsView;
-use crate::mailbox::Members;
+use crate::capability::{HostView, Surroundings, WasiState};
 
 /// A Store's data.
 pub(super) struct State {
-    members: SendWrapper<Members>,
+    surroundings: SendWrapper<Surroundings>,
     /// Boxed and only there if the program imports WASI: it is a kilobyte that most do without.
     wasi: Option<Box<WasiState>>,
     pub(super) limiter: Limiter,
@@ -25,13 +23,13 @@ pub(super) struct State {
 
 impl State {
     pub(super) fn new(
-        members: Members,
+        surroundings: Surroundings,
         wasi: Option<WasiState>,
         limiter: Limiter,
         meter: Arc<CpuMeter>,
     ) -> Self {
         Self {
-            members: SendWrapper::new(members),
+            surroundings: SendWrapper::new(surroundings),
             wasi: wasi.map(Box::new),
             limiter,
             meter,
@@ -39,9 +37,9 @@ impl State {
     }
 }
 
-impl SessionsView for State {
-    fn members(&self) -> &Members {
-        &self.members
+impl HostView for State {
+    fn surroundings(&self) -> &Surroundings {
+        &self.surroundings
     }
 }
 

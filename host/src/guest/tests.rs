@@ -5,14 +5,17 @@
 mod sessions;
 mod wasi;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wharf_protocol::{Ending, Initiator, MessageKind};
 
 use super::{Engine, EngineConfig, GuestLimits, Instance, Program, ProgramError, World, inspect};
+use crate::capability::{Services, Surroundings};
+use crate::catalog::{Grants, ProgramId, Route, Target};
 use crate::fault::{Fault, GuestFault, HostFault};
-use crate::mailbox::Members;
+use crate::mailbox::{Lane, Members};
 
 /// The types that the contract's functions need, imported as every component does.
 const TYPES: &str = r#"
@@ -90,6 +93,20 @@ const EXPORTS: &str = r#"
   (export "wharf:websocket/handler@0.1.0" (instance $handler))
 "#;
 
+/// What an instance without sessions finds around it.
+fn surroundings() -> Surroundings {
+    around(Members::default())
+}
+
+fn around(members: Members) -> Surroundings {
+    let lane = Rc::new(Lane::new(Instant::now(), 0, 0, 1));
+    Surroundings {
+        members,
+        route: Arc::new(Route::new("/", Target::Component(ProgramId(0)))),
+        services: Rc::new(Services { lane }),
+    }
+}
+
 /// What the module's functions do by default: nothing.
 const OPEN: &str = "(func (export \"on-open\") (param i64))";
 const MESSAGES: &str = "(func (export \"on-messages\") (param i32 i32))";
@@ -132,7 +149,13 @@ fn engine() -> Engine {
 }
 
 fn compile(functions: &str, limits: &GuestLimits) -> Arc<Program> {
-    let program = Program::compile(&engine(), "test", &component(functions), limits);
+    let program = Program::compile(
+        &engine(),
+        "test",
+        &component(functions),
+        limits,
+        &Grants::default(),
+    );
     Arc::new(program.expect("the test's component is as the contract says"))
 }
 
@@ -146,7 +169,7 @@ fn limits() -> GuestLimits {
 }
 
 async fn start(functions: &str) -> Result<Instance, Fault> {
-    Instance::start(&compile(functions, &limits()), Members::default()).await
+    Instance::start(&compile(functions, &limits()), surroundings()).await
 }
 
 /// Starts the component and opens a session; returns what came of it.
@@ -237,7 +260,7 @@ async fn wall_time_cuts_a_guest_that_neighbours_keep_from_running() {
         ..limits()
     };
     let program = compile(&on_open("(loop (br 0))"), &limits);
-    let mut instance = Instance::start(&program, Members::default())
+    let mut instance = Instance::start(&program, surroundings())
         .await
         .expect("it starts");
     assert_eq!(instance.on_open(7).await, Err(GuestFault::OutOfTime.into()));
@@ -264,9 +287,9 @@ async fn an_allocator_that_spins_is_cut_too() {
         ),
     );
     let bytes = wat::parse_str(spinning).expect("well-formed");
-    let program =
-        Program::compile(&engine(), "test", &bytes, &limits()).expect("as the contract says");
-    let mut instance = Instance::start(&Arc::new(program), Members::default())
+    let program = Program::compile(&engine(), "test", &bytes, &limits(), &Grants::default())
+        .expect("as the contract says");
+    let mut instance = Instance::start(&Arc::new(program), surroundings())
         .await
         .expect("it starts");
     let message: (u64, MessageKind, &[u8]) = (7, MessageKind::Text, b"hi");
@@ -358,7 +381,7 @@ async fn dropped_calls_leave_nothing_behind() {
     };
     let program = compile(&on_open("(loop (br 0))"), &limits);
     for _ in 0..50 {
-        let mut instance = Instance::start(&program, Members::default())
+        let mut instance = Instance::start(&program, surroundings())
             .await
             .expect("a slot");
         tokio::select! {
@@ -375,15 +398,15 @@ async fn one_instance_too_many_is_an_error_and_not_a_wait() {
     let mut instances = Vec::new();
     for _ in 0..4 {
         instances.push(
-            Instance::start(&program, Members::default())
+            Instance::start(&program, surroundings())
                 .await
                 .expect("a slot"),
         );
     }
-    let refused = Instance::start(&program, Members::default()).await.err();
+    let refused = Instance::start(&program, surroundings()).await.err();
     assert_eq!(refused, Some(HostFault::InstancesExhausted.into()));
     instances.pop();
-    assert!(Instance::start(&program, Members::default()).await.is_ok());
+    assert!(Instance::start(&program, surroundings()).await.is_ok());
 }
 
 /// The body of `send(7, disc(place, length))`, answer at 64.
@@ -414,7 +437,7 @@ async fn what_passes_the_hostcall_limit_is_named() {
         ..limits()
     };
     let program = compile(&on_open(&send(1, 0, 1_001)), &limits);
-    let mut instance = Instance::start(&program, Members::default())
+    let mut instance = Instance::start(&program, surroundings())
         .await
         .expect("it starts");
     let expect = GuestFault::LimitReached("hostcall_bytes_max".to_owned());
@@ -438,7 +461,8 @@ async fn a_number_that_means_no_session_is_answered_as_closed() {
 /// The component that was refused, and why.
 fn refused(text: &str) -> String {
     let bytes = wat::parse_str(text).expect("well-formed");
-    let error = Program::compile(&engine(), "test", &bytes, &limits()).expect_err("refused");
+    let error = Program::compile(&engine(), "test", &bytes, &limits(), &Grants::default())
+        .expect_err("refused");
     error.to_string()
 }
 
@@ -499,7 +523,8 @@ fn a_function_that_the_interface_has_not_is_named() {
 #[test]
 fn what_is_no_component_is_told_what_it_is() {
     let check = |bytes: &[u8], expect: &str| {
-        let error = Program::compile(&engine(), "test", bytes, &limits()).expect_err("refused");
+        let error = Program::compile(&engine(), "test", bytes, &limits(), &Grants::default())
+            .expect_err("refused");
         assert!(error.to_string().contains(expect), "{error}");
     };
     check(b"\0asm\x01\0\0\0", "wasm-tools component new");
@@ -515,7 +540,13 @@ fn what_is_no_component_is_told_what_it_is() {
         component_bytes_max: 7,
         ..limits()
     };
-    let error = Program::compile(&engine(), "test", b"\0asm\x0d\0\x01\0", &limits);
+    let error = Program::compile(
+        &engine(),
+        "test",
+        b"\0asm\x0d\0\x01\0",
+        &limits,
+        &Grants::default(),
+    );
     assert_eq!(
         error.err(),
         Some(ProgramError::TooLarge {
@@ -555,7 +586,7 @@ fn a_function_of_another_type_is_named() {
 #[test]
 fn memory_that_is_too_large_from_the_start_is_refused_before_it_starts() {
     let bytes = component("(memory $large 65)");
-    let error = Program::compile(&engine(), "test", &bytes, &limits()).err();
+    let error = Program::compile(&engine(), "test", &bytes, &limits(), &Grants::default()).err();
     let expect = ProgramError::OverLimit {
         limit: "memory_bytes_max",
         needs: 65 << 16,
@@ -567,7 +598,13 @@ fn memory_that_is_too_large_from_the_start_is_refused_before_it_starts() {
 #[test]
 fn proposals_that_nobody_needs_are_off() {
     let check = |functions: &str| {
-        let error = Program::compile(&engine(), "test", &component(functions), &limits());
+        let error = Program::compile(
+            &engine(),
+            "test",
+            &component(functions),
+            &limits(),
+            &Grants::default(),
+        );
         assert!(
             matches!(error, Err(ProgramError::Invalid(_))),
             "{functions}: {error:?}"

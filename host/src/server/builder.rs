@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Server;
 use super::route::{Route, Source};
 use super::worker::{self, WorkerParts};
-use crate::catalog::{self, Catalog, Page, ProgramId, Target};
+use crate::catalog::{self, Catalog, Grants, Page, ProgramId, Target};
 use crate::dispatch::Counters;
 use crate::guest::{Engine, EngineConfig, GuestLimits, Program};
 use crate::id::random_u64;
@@ -208,7 +208,7 @@ fn compile(
     routes: Vec<Route>,
     pages: Vec<(String, Page)>,
 ) -> Result<(Vec<catalog::Route>, Programs)> {
-    let mut known: HashMap<(Source, GuestLimits), ProgramId> = HashMap::new();
+    let mut known: HashMap<(Source, GuestLimits, Grants), ProgramId> = HashMap::new();
     let mut programs = Vec::new();
     let mut checked = Vec::new();
     for route in routes {
@@ -219,13 +219,13 @@ fn compile(
         // What a handler may send has to fit into one call of the host.
         let sendable = route.websocket.max_message_bytes.saturating_mul(2);
         limits.hostcall_bytes_max = limits.hostcall_bytes_max.max(sendable);
-        let key = (source, limits);
+        let key = (source, limits, route.grants.clone());
         let program = match known.get(&key) {
             Some(program) => *program,
             None => {
                 let program =
                     ProgramId(u32::try_from(programs.len()).context("too many programs")?);
-                programs.push(Arc::new(load(engine, &key.0, &key.1)?));
+                programs.push(Arc::new(load(engine, &key.0, &key.1, &key.2)?));
                 known.insert(key, program);
                 program
             }
@@ -238,7 +238,12 @@ fn compile(
     Ok((checked, programs.into()))
 }
 
-fn load(engine: &Engine, source: &Source, limits: &GuestLimits) -> Result<Program> {
+fn load(
+    engine: &Engine,
+    source: &Source,
+    limits: &GuestLimits,
+    grants: &Grants,
+) -> Result<Program> {
     let (name, bytes) = match source {
         Source::File(path) => {
             let bytes = std::fs::read(path)
@@ -249,7 +254,7 @@ fn load(engine: &Engine, source: &Source, limits: &GuestLimits) -> Result<Progra
         Source::Bytes(name, bytes) => (name.clone(), bytes.clone()),
     };
     let started = std::time::Instant::now();
-    let program = Program::compile(engine, &name, &bytes, limits)
+    let program = Program::compile(engine, &name, &bytes, limits, grants)
         .with_context(|| format!("the component {name} cannot be served"))?;
     let took = Duration::from_millis(started.elapsed().as_millis() as u64);
     tracing::info!(

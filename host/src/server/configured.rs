@@ -37,7 +37,9 @@ impl From<RouteConfig> for Route {
             .origins(config.origins)
             .subprotocols(config.subprotocols)
             .websocket(|settings| *settings = config.websocket)
-            .guest(|limits| *limits = config.guest);
+            .guest(|limits| *limits = config.guest)
+            .tenant(config.tenant)
+            .grants(|grants| *grants = config.grants);
         match config.host {
             Some(host) => route.host(host),
             None => route,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::catalog::{
-    self, InstanceModel, OriginRule, ProgramId, Target, Template, WebSocketSettings,
+    self, Grants, InstanceModel, OriginRule, ProgramId, Target, Template, WebSocketSettings,
 };
 use crate::guest::GuestLimits;
 
@@ -29,6 +29,8 @@ pub struct Route {
     pub(super) subprotocols: Vec<String>,
     pub(super) websocket: WebSocketSettings,
     pub(super) guest: GuestLimits,
+    pub(super) tenant: String,
+    pub(super) grants: Grants,
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +51,8 @@ impl Route {
             subprotocols: Vec::new(),
             websocket: WebSocketSettings::default(),
             guest: GuestLimits::default(),
+            tenant: catalog::DEFAULT_TENANT.to_owned(),
+            grants: Grants::default(),
         }
     }
 
@@ -116,6 +120,21 @@ impl Route {
         self
     }
 
+    /// Whose it is: routes of one tenant share what is named (topics, buckets, timers), those of two
+    /// share nothing. `default` if nobody is named.
+    #[must_use]
+    pub fn tenant(mut self, name: impl Into<String>) -> Self {
+        self.tenant = name.into();
+        self
+    }
+
+    /// Changes what its component may use beside its sessions.
+    #[must_use]
+    pub fn grants(mut self, change: impl FnOnce(&mut Grants)) -> Self {
+        change(&mut self.grants);
+        self
+    }
+
     /// The route as the catalog keeps it.
     pub(super) fn check(self, program: ProgramId) -> Result<catalog::Route> {
         let instance = match self.instance {
@@ -133,6 +152,8 @@ impl Route {
         route.subprotocols = self.subprotocols;
         route.websocket = self.websocket.into();
         route.instance = instance;
+        route.tenant = self.tenant.into();
+        route.grants = self.grants.into();
         Ok(route)
     }
 }

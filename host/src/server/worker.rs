@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use wharf_protocol::Cause;
 
+use crate::capability::Services;
 use crate::catalog::Catalog;
 use crate::dispatch::{Counters, Dispatcher, DispatcherParts, PeerCommand};
 use crate::guest::Program;
@@ -94,7 +95,7 @@ impl Worker {
         let lane = Rc::new(Lane::new(parts.origin, parts.run, index, workers));
         let dispatcher = Dispatcher::new(DispatcherParts {
             worker: index,
-            lane,
+            services: Rc::new(Services { lane }),
             programs: parts.programs,
             peers: parts.peers,
             counters: parts.counters,

@@ -59,7 +59,7 @@ fn session(members: &Members, socket_bytes: usize, may_wait: bool) -> (Outbox, D
 
 async fn start_with(functions: &str, members: &Members) -> Instance {
     let program = compile(functions, &limits());
-    Instance::start(&program, members.clone())
+    Instance::start(&program, around(members.clone()))
         .await
         .expect("it starts")
 }
@@ -176,7 +176,7 @@ async fn waiting_in_a_host_call_uses_wall_time_and_no_cpu() {
         ..limits()
     };
     let program = compile(&on_open(&body), &limits);
-    let mut instance = Instance::start(&program, members.clone())
+    let mut instance = Instance::start(&program, around(members.clone()))
         .await
         .expect("it starts");
     assert_eq!(instance.on_open(7).await, Err(GuestFault::OutOfTime.into()));

@@ -10,8 +10,9 @@ async fn open_with(imports: &str, core: &str, functions: &str) -> Result<(), Fau
         wall_per_call: Duration::from_millis(200),
         ..limits()
     };
-    let program = Program::compile(&engine(), "test", &bytes, &limits).expect("it is granted");
-    Instance::start(&Arc::new(program), Members::default())
+    let program = Program::compile(&engine(), "test", &bytes, &limits, &Grants::default())
+        .expect("it is granted");
+    Instance::start(&Arc::new(program), surroundings())
         .await?
         .on_open(7)
         .await
