@@ -6,6 +6,7 @@ use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
 
 use super::*;
+use crate::capability::Services;
 use crate::catalog::{Catalog, Page, ProgramId, Route, Target};
 use crate::dispatch::{Counters, Dispatcher, DispatcherParts};
 use crate::ingress::{IngressLimits, Places};
@@ -26,7 +27,9 @@ fn ingress(limits: IngressLimits) -> Rc<Ingress> {
     let (peer, _) = mpsc::unbounded_channel();
     let dispatcher = Dispatcher::new(DispatcherParts {
         worker: 0,
-        lane: Rc::new(Lane::new(std::time::Instant::now(), 0, 0, 1)),
+        services: Rc::new(Services {
+            lane: Rc::new(Lane::new(std::time::Instant::now(), 0, 0, 1)),
+        }),
         programs: Arc::new([]),
         peers: Arc::new([peer]),
         counters: Arc::new(Counters::default()),
