@@ -11,6 +11,9 @@ use super::rust_toolchain::{self, Toolchain};
 use super::versions::RUST_TARGET;
 use super::{Builder, Built, Workshop, command};
 
+/// 1 MiB, as Rust has it, and what most calls use of it.
+const STACK_BYTES: usize = (1 << 20) + 1024;
+
 /// Cargo with a compiler that can make guests.
 pub(super) struct Cargo {
     toolchain: Toolchain,
@@ -43,12 +46,18 @@ impl Cargo {
     }
 }
 
+/// The stack ends where the first page of variables begins, and both are touched by every call: what
+/// is beyond a whole number of pages brings them into one page of each instance's memory.
+fn linking() -> String {
+    format!("target.{RUST_TARGET}.rustflags=['-Clink-arg=-zstack-size={STACK_BYTES}']")
+}
+
 impl Builder for Cargo {
     fn build(&mut self, workshop: &Workshop, guest: &Guest) -> Result<Built> {
         let folder = workshop.build.join("rust");
         let mut cargo = self.command("build");
         cargo
-            .args(["--release", "--target-dir"])
+            .args(["--release", "--config", &linking(), "--target-dir"])
             .arg(&folder)
             .arg("--manifest-path")
             .arg(guest.path.join("Cargo.toml"));
