@@ -4,7 +4,7 @@
 //! bound to it.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -32,7 +32,9 @@ async fn serve(
 ) -> Result<(), Fault> {
     let lane = dispatcher.lane();
     let (inbox, members) = (hosted.inbox(), hosted.members());
-    let mut instance = match Instance::start(program, surroundings(dispatcher, hosted)).await {
+    // Boxed, because the task would hold room for it for as long as the instance lives.
+    let start = Box::pin(Instance::start(program, surroundings(dispatcher, hosted)));
+    let mut instance = match start.await {
         Ok(instance) => instance,
         Err(fault) => {
             refuse_waiting(hosted, &fault);
@@ -41,15 +43,21 @@ async fn serve(
     };
     loop {
         match inbox.next().await {
-            Work::Connect(connecting) => connect(&mut instance, program, connecting).await?,
-            Work::Open(outbox) => corked(lane, instance.on_open(outbox.id())).await?,
+            Work::Connect(connecting) if program.has_handshake() => {
+                Box::pin(connect(&mut instance, connecting)).await?;
+            }
+            // One without an opinion accepts.
+            Work::Connect(connecting) => {
+                drop(connecting.answer.send(Ok(Ok(Acceptance::default()))))
+            }
+            Work::Open(outbox) => corked(lane, pin!(instance.on_open(outbox.id()))).await?,
             Work::Messages(batch) => {
-                let outcome = corked(lane, instance.on_messages(&batch)).await;
+                let outcome = corked(lane, pin!(instance.on_messages(&batch))).await;
                 inbox.finish(batch);
                 outcome?;
             }
             Work::Close(outbox, ending) => {
-                let outcome = corked(lane, instance.on_close(outbox.id(), &ending)).await;
+                let outcome = corked(lane, pin!(instance.on_close(outbox.id(), &ending))).await;
                 if outcome.is_ok() {
                     members.remove(outbox.id());
                     dispatcher.count_session(false);
@@ -70,16 +78,11 @@ fn surroundings(dispatcher: &Dispatcher, hosted: &Hosted) -> Surroundings {
     }
 }
 
-/// Asks the handler about a handshake; one without an opinion accepts.
+/// Asks the handler about a handshake.
 async fn connect(
     instance: &mut Instance,
-    program: &Program,
     connecting: Connecting<super::hosted::Answer>,
 ) -> Result<(), Fault> {
-    if !program.has_handshake() {
-        let _ = connecting.answer.send(Ok(Ok(Acceptance::default())));
-        return Ok(());
-    }
     match instance.on_connect(&connecting.request).await {
         Ok(answer) => {
             // A client that has left no longer waits for it.
@@ -103,8 +106,8 @@ fn refuse_waiting(hosted: &Hosted, fault: &Fault) {
 }
 
 /// Runs a guest call; what it sends leaves when it ends or first waits.
-async fn corked<T>(lane: &Lane, call: impl Future<Output = T>) -> T {
-    let mut call = pin!(call);
+/// The call stays where it is pinned: an `async fn` that took it would hold room for it twice.
+async fn corked<T>(lane: &Lane, mut call: Pin<&mut impl Future<Output = T>>) -> T {
     lane.cork.begin_call();
     poll_fn(|context| {
         let outcome = call.as_mut().poll(context);

@@ -117,19 +117,20 @@ pub(super) struct Deadlines<'a> {
 impl Deadlines<'_> {
     /// Runs a call to its end or to its first deadline. What is left of it then is dropped, which
     /// unwinds the guest.
+    /// The call stays where it is pinned: an `async fn` that took it would hold room for it twice.
     pub(super) async fn run<T>(
         &self,
-        call: impl Future<Output = wasmtime::Result<T>>,
+        mut call: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
     ) -> wasmtime::Result<T> {
         self.meter.reset();
-        let mut call = pin!(call);
         let first = poll_fn(|context| {
             let _running = self.ticker.enter(self.shard);
             Poll::Ready(call.as_mut().poll(context))
         });
         match first.await {
             Poll::Ready(result) => result,
-            Poll::Pending => self.go_on(call).await,
+            // Boxed: few calls come here, and every instance's task would hold room for it.
+            Poll::Pending => Box::pin(self.go_on(call)).await,
         }
     }
 

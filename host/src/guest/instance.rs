@@ -4,6 +4,7 @@
 //! One call at a time. After a fault, or when a call's future is dropped before its end, the
 //! instance must be dropped: its Store is never entered again, and trying to is a broken promise.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use wasmtime::Store;
@@ -74,7 +75,7 @@ impl Instance {
             wall: limits.wall_per_call,
         };
         let started = deadlines
-            .run(program.linked.instantiate_async(&mut store))
+            .run(pin!(program.linked.instantiate_async(&mut store)))
             .await;
         let instance = match started {
             Ok(instance) => instance,
@@ -170,10 +171,10 @@ impl Instance {
             meter: &self.meter,
             wall: self.program.limits.wall_per_call,
         };
-        match deadlines
-            .run(function.call_async(&mut self.store, params))
-            .await
-        {
+        let outcome = deadlines
+            .run(pin!(function.call_async(&mut self.store, params)))
+            .await;
+        match outcome {
             Ok(result) => {
                 self.usable = true;
                 Ok(result)
