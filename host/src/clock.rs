@@ -6,7 +6,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::future::poll_fn;
+use std::num::NonZeroU64;
 use std::pin::pin;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -16,17 +18,29 @@ use wharf_protocol::Instant;
 /// Deadlines fall due on multiples of this, so that many share one wake-up.
 const GRANULARITY_MILLISECONDS: u64 = 8;
 
-/// Names an armed deadline, to disarm it. Ordered by due time, then by order of arming.
+/// The lower bits of an [`Armed`], which tell apart what falls due at once.
+const SEQUENCE_BITS: u32 = 24;
+const SEQUENCE_MAX: u64 = (1 << SEQUENCE_BITS) - 1;
+
+/// Names an armed deadline, to disarm it. Ordered by due time.
+///
+/// The upper bits are the due time in steps of the granularity, for some hundred years; below them
+/// stands a sequence number that is never zero. One word, because every session keeps one here and
+/// one at home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Armed {
-    due_milliseconds: u64,
-    sequence: u64,
-}
+pub(crate) struct Armed(NonZeroU64);
 
 impl Armed {
+    fn new(at: Instant, sequence: NonZeroU64) -> Self {
+        let steps = at.as_millis().div_ceil(GRANULARITY_MILLISECONDS);
+        let steps = steps.min(u64::MAX >> SEQUENCE_BITS);
+        Self(sequence | (steps << SEQUENCE_BITS))
+    }
+
     /// When it falls due.
     pub(crate) fn due(self) -> Instant {
-        Instant::from_millis(self.due_milliseconds)
+        let steps = self.0.get() >> SEQUENCE_BITS;
+        Instant::from_millis(steps * GRANULARITY_MILLISECONDS)
     }
 }
 
@@ -34,7 +48,7 @@ impl Armed {
 pub(crate) struct Clock {
     origin: std::time::Instant,
     deadlines: RefCell<BTreeMap<Armed, Waker>>,
-    sequence: Cell<u64>,
+    sequence: Cell<NonZeroU64>,
     /// Wakes [`Clock::run`] when an earlier deadline than the one it sleeps for was armed.
     driver: RefCell<Option<Waker>>,
 }
@@ -45,7 +59,7 @@ impl Clock {
         Self {
             origin,
             deadlines: RefCell::default(),
-            sequence: Cell::new(0),
+            sequence: Cell::new(NonZeroU64::MIN),
             driver: RefCell::default(),
         }
     }
@@ -58,22 +72,27 @@ impl Clock {
 
     /// Wakes `waker` once at or after `at`.
     pub(crate) fn arm(&self, at: Instant, waker: Waker) -> Armed {
-        let sequence = self.sequence.get();
-        self.sequence.set(sequence + 1);
-        let due = at.as_millis().next_multiple_of(GRANULARITY_MILLISECONDS);
-        let armed = Armed {
-            due_milliseconds: due,
-            sequence,
-        };
         let mut deadlines = self.deadlines.borrow_mut();
-        let is_first = deadlines
-            .first_key_value()
-            .is_none_or(|(first, _)| armed < *first);
-        deadlines.insert(armed, waker);
+        let first = deadlines.first_key_value().map(|(first, _)| first.due());
+        // Sequence numbers come again after some millions: one that is taken is passed over.
+        let armed = loop {
+            if let Entry::Vacant(entry) = deadlines.entry(Armed::new(at, self.next_sequence())) {
+                let armed = *entry.key();
+                entry.insert(waker);
+                break armed;
+            }
+        };
+        let is_first = first.is_none_or(|first| armed.due() < first);
         if is_first && let Some(driver) = self.driver.borrow_mut().take() {
             driver.wake();
         }
         armed
+    }
+
+    fn next_sequence(&self) -> NonZeroU64 {
+        let before = self.sequence.get();
+        let sequence = NonZeroU64::MIN.saturating_add(before.get() % SEQUENCE_MAX);
+        self.sequence.replace(sequence)
     }
 
     /// Forgets a deadline; one that has fallen due is gone already.
@@ -109,8 +128,9 @@ impl Clock {
         loop {
             let mut deadlines = self.deadlines.borrow_mut();
             let first = deadlines.first_entry()?;
-            if first.key().due_milliseconds > now {
-                return Some(first.key().due());
+            let due = first.key().due();
+            if due.as_millis() > now {
+                return Some(due);
             }
             let waker = first.remove();
             drop(deadlines);
@@ -169,6 +189,28 @@ mod tests {
         assert_eq!(next, Some(Instant::from_millis(3_600_000)));
         assert_eq!(kept.0.load(Ordering::Relaxed), 1);
         assert_eq!(dropped.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn deadlines_stay_apart_when_their_numbers_come_again() {
+        let clock = Clock::new(std::time::Instant::now());
+        let due = Instant::from_millis(1_001);
+        let first = clock.arm(due, Waker::noop().clone());
+        assert_eq!(first.due(), Instant::from_millis(1_008));
+        let number = clock.sequence.get();
+        clock
+            .sequence
+            .set(NonZeroU64::MIN.saturating_add(SEQUENCE_MAX - 1));
+        let last = clock.arm(due, Waker::noop().clone());
+        let second = clock.arm(due, Waker::noop().clone());
+        assert_eq!(clock.deadlines.borrow().len(), 3);
+        assert!(first < second && second < last);
+        assert_eq!(clock.sequence.get(), number.saturating_add(1));
+        clock.disarm(first);
+        clock.disarm(last);
+        assert_eq!(clock.wake_due(), Some(second.due()));
+        let never = clock.arm(Instant::from_millis(u64::MAX), Waker::noop().clone());
+        assert!(never.due() > Instant::from_millis(1 << 40));
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -147,24 +147,22 @@ pub(crate) struct UpgradeRequest<S, B> {
 
 impl<'a, S: From<&'a str>, B: From<&'a [u8]>> From<&'a Request> for UpgradeRequest<S, B> {
     fn from(request: &'a Request) -> Self {
-        let text = |value: &'a String| S::from(value.as_str());
+        let said = request.said();
+        let headers = said.headers.into_iter();
+        let params = said.params.into_iter();
         Self {
-            scheme: S::from(request.scheme),
-            authority: text(&request.authority),
-            path: text(&request.path),
-            query: request.query.as_ref().map(text),
-            params: request
-                .params
-                .iter()
-                .map(|(name, value)| (text(name), text(value)))
+            scheme: said.scheme.into(),
+            authority: said.authority.into(),
+            path: said.path.into(),
+            query: said.query.map(S::from),
+            params: params
+                .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
-            headers: request
-                .headers
-                .iter()
-                .map(|(name, value)| (text(name), B::from(value.as_slice())))
+            headers: headers
+                .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
-            remote_address: text(&request.remote_address),
-            subprotocols: request.subprotocols.iter().map(text).collect(),
+            remote_address: said.remote_address.into(),
+            subprotocols: said.subprotocols.into_iter().map(S::from).collect(),
         }
     }
 }

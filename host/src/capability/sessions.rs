@@ -21,6 +21,9 @@ use crate::mailbox::{AUTO_RESPONSE_BYTES_MAX, Facts, Outbox, SendError, TAGS_MAX
 /// The interface's name in a component's imports.
 pub(crate) const INTERFACE: &str = "wharf:websocket/sessions@0.1.0";
 
+/// What shows a session's handshake.
+pub(crate) const REQUEST: &str = "request";
+
 /// Its functions, as the contract names them.
 pub(crate) const FUNCTIONS: &[&str] = &[
     "send",
@@ -28,7 +31,7 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     "queued-bytes",
     "flush",
     "close",
-    "request",
+    REQUEST,
     "subprotocol",
     "name",
     "attachment",
@@ -93,10 +96,13 @@ fn link_traffic<T: HostView>(sessions: &mut LinkerInstance<'_, T>) -> wasmtime::
 /// What a session carries.
 fn link_facts<T: HostView>(sessions: &mut LinkerInstance<'_, T>) -> wasmtime::Result<()> {
     sessions.func_wrap(
-        "request",
+        REQUEST,
         |store: StoreContextMut<'_, T>, (session,): (u64,)| {
-            let request = bound(&store, session)
-                .map(|outbox| UpgradeRequest::<String, Vec<u8>>::from(&**outbox.request()));
+            let request = bound(&store, session).and_then(|outbox| {
+                outbox
+                    .request()
+                    .map(UpgradeRequest::<String, Vec<u8>>::from)
+            });
             Ok((request,))
         },
     )?;
@@ -104,7 +110,7 @@ fn link_facts<T: HostView>(sessions: &mut LinkerInstance<'_, T>) -> wasmtime::Re
         "subprotocol",
         |store: StoreContextMut<'_, T>, (session,): (u64,)| {
             let outbox = bound(&store, session);
-            Ok((outbox.and_then(|outbox| outbox.subprotocol().map(str::to_owned)),))
+            Ok((outbox.and_then(|outbox| outbox.subprotocol()),))
         },
     )?;
     sessions.func_wrap(

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub(crate) use crate::id::{ProgramId, RouteId};
+use crate::mailbox::OutboxConfig;
 pub use grants::Grants;
 pub(crate) use pattern::params_of;
 pub use pattern::{InstanceModel, PatternError, Template};
@@ -40,6 +41,8 @@ pub(crate) struct Route {
     pub(crate) websocket: Arc<WebSocketSettings>,
     /// The protocol's part of it, shared by all sessions; the catalog fills it in.
     pub(crate) protocol: Arc<wharf_protocol::Config>,
+    /// The part of it that bounds what waits to be sent, shared likewise.
+    pub(crate) outbox: Arc<OutboxConfig>,
     /// Which instance serves a session.
     pub(crate) instance: InstanceModel,
     /// To whom it belongs: part of every name that its component can write, and never written by it.
@@ -61,6 +64,7 @@ impl Route {
             subprotocols: Vec::new(),
             websocket: Arc::default(),
             protocol: Arc::default(),
+            outbox: Arc::new(WebSocketSettings::default().outbox()),
             instance: InstanceModel::default(),
             tenant: DEFAULT_TENANT.into(),
             grants: Arc::default(),
@@ -162,8 +166,8 @@ pub(crate) enum NoChoice {
 }
 
 impl Catalog {
-    /// Builds the snapshot; each route's id becomes its place in the list, and its protocol's
-    /// settings are taken from `websocket`.
+    /// Builds the snapshot; each route's id becomes its place in the list, and the settings of its
+    /// protocol and its outboxes are taken from `websocket`.
     pub(crate) fn new(routes: Vec<Route>) -> Result<Self, CatalogError> {
         let mut table: HashMap<Option<String>, PathTable> = HashMap::new();
         for (place, mut route) in routes.into_iter().enumerate() {
@@ -171,6 +175,7 @@ impl Catalog {
                 u32::try_from(place).map_err(|_| refusal(place, "too many routes".into()))?,
             );
             route.protocol = Arc::new(route.websocket.protocol());
+            route.outbox = Arc::new(route.websocket.outbox());
             params_of(&route.pattern).map_err(|error| refusal(place, error.to_string()))?;
             let route = Arc::new(route);
             table

@@ -59,7 +59,7 @@ impl Template {
 
     /// The key for what a path matched. Two different sets of values never give the same key: the
     /// values, which hold no control characters, are set apart by U+001F where there are several.
-    pub fn key(&self, params: &[(String, String)]) -> String {
+    pub fn key<T: AsRef<str>>(&self, params: &[(T, T)]) -> String {
         let mut key = String::new();
         let several = self
             .parts
@@ -71,8 +71,9 @@ impl Template {
             match part {
                 Part::Literal(text) => key.push_str(text),
                 Part::Param(name) => {
-                    if let Some((_, value)) = params.iter().find(|(known, _)| known == name) {
-                        key.push_str(value);
+                    let param = params.iter().find(|(known, _)| known.as_ref() == name);
+                    if let Some((_, value)) = param {
+                        key.push_str(value.as_ref());
                     }
                     if several {
                         key.push('\u{1f}');

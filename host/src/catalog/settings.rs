@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use wharf_protocol::deflate;
 
+use crate::mailbox::OutboxConfig;
+
 /// A route's `[websocket]` settings.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WebSocketSettings {
@@ -87,6 +89,16 @@ impl WebSocketSettings {
             mask_outgoing: self.mask_outgoing,
             compress_min_bytes: self.compress_min_bytes,
             compression_level: self.compression_level,
+        }
+    }
+
+    /// What bounds the messages that wait to be sent.
+    pub(crate) fn outbox(&self) -> OutboxConfig {
+        OutboxConfig {
+            outbox_bytes_max: self.outbox_bytes_max,
+            message_bytes_max: self.max_message_bytes,
+            write_timeout: self.write_timeout,
+            slow_consumer_timeout: self.slow_consumer_timeout,
         }
     }
 

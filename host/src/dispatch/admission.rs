@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use wharf_protocol::deflate;
@@ -50,7 +49,8 @@ pub(crate) struct Seat {
     pub(crate) dispatcher: Dispatcher,
     pub(crate) usage: Use,
     pub(crate) route: Arc<Route>,
-    pub(crate) request: Arc<Request>,
+    /// `None` where the guest has no means to ask for it.
+    pub(crate) request: Option<Request>,
     pub(crate) subprotocol: Option<String>,
     pub(crate) facts: Option<Box<Facts>>,
 }
@@ -66,14 +66,14 @@ pub(crate) enum PeerCommand {
     /// Admit a request; the socket stays where it is.
     Admit {
         route: Arc<Route>,
-        request: Box<Request>,
+        request: Request,
         reply: oneshot::Sender<Result<Promised, Refusal>>,
     },
     /// Take over the socket of an admitted request.
     Adopt {
         number: u64,
         socket: DetachedSocket,
-        read_ahead: Bytes,
+        read_ahead: Box<[u8]>,
         deflate: Option<deflate::Params>,
     },
     /// The client of an admitted request has left.
@@ -99,7 +99,7 @@ impl Promise {
     pub(crate) fn adopt(
         mut self,
         socket: DetachedSocket,
-        read_ahead: Bytes,
+        read_ahead: Box<[u8]>,
         deflate: Option<deflate::Params>,
     ) {
         if let Some(owner) = self.owner.take() {
@@ -133,7 +133,7 @@ impl Dispatcher {
         request: Request,
     ) -> Result<Admission, Refusal> {
         let peers = &self.0.peers;
-        let place = placement::place(route, &request.params, self.0.worker, peers.len());
+        let place = placement::place(route, &request, self.0.worker, peers.len());
         if place.worker == self.0.worker {
             let (seat, headers) = self.admit_here(place.key, route, request).await?;
             let subprotocol = seat.subprotocol.clone();
@@ -144,7 +144,7 @@ impl Dispatcher {
             });
         }
         let (reply, answer) = oneshot::channel();
-        let (route, request) = (route.clone(), Box::new(request));
+        let route = route.clone();
         let owner = &peers[place.worker];
         let sent = owner.send(PeerCommand::Admit {
             route,
@@ -171,7 +171,7 @@ impl Dispatcher {
         request: Request,
     ) -> Result<Promised, Refusal> {
         let workers = self.0.peers.len();
-        let place = placement::place(&route, &request.params, self.0.worker, workers);
+        let place = placement::place(&route, &request, self.0.worker, workers);
         let (seat, headers) = self.admit_here(place.key, &route, request).await?;
         let number = self.lane().next_session();
         let subprotocol = seat.subprotocol.clone();
@@ -197,7 +197,6 @@ impl Dispatcher {
         if self.draining().is_some() {
             return Err(Refusal::going_away());
         }
-        let request = Arc::new(request);
         let (usage, answer) = match self.ask(&key, route, &request).await? {
             Some(answered) => answered,
             // It ended before it came to this request, by no fault of it: a fresh one will do.
@@ -210,8 +209,9 @@ impl Dispatcher {
             tags,
             attachment,
         } = acceptance;
+        let said = request.said();
         if let Some(chosen) = &subprotocol
-            && !request.subprotocols.contains(chosen)
+            && !said.subprotocols.contains(&chosen.as_str())
         {
             return Err(Refusal::unusable(
                 route,
@@ -220,7 +220,11 @@ impl Dispatcher {
         }
         let facts = attached(tags, &attachment)
             .map_err(|_| Refusal::unusable(route, "attached more than a session may carry"))?;
-        let subprotocol = subprotocol.or_else(|| request.subprotocol.clone());
+        let subprotocol = subprotocol.or_else(|| said.subprotocol.map(str::to_owned));
+        let asks = self
+            .program_of(route)
+            .is_some_and(|program| program.asks_for_requests());
+        let request = asks.then_some(request);
         let (dispatcher, route) = (self.clone(), route.clone());
         Ok((
             Seat {
@@ -241,7 +245,7 @@ impl Dispatcher {
         &self,
         key: &Option<placement::InstanceKey>,
         route: &Arc<Route>,
-        request: &Arc<Request>,
+        request: &Request,
     ) -> Result<Option<(Use, Result<Acceptance, Rejection>)>, Refusal> {
         let Some(hosted) = self.instance_for(key.clone(), route) else {
             return Err(Refusal::plain(404, "There is no WebSocket here.\n"));

@@ -22,7 +22,7 @@ pub(crate) use self::admission::{Admission, PeerCommand, Refusal, Seat, Ticket};
 pub(crate) use self::hosted::{Hosted, Inbox, Use};
 use self::placement::InstanceKey;
 use crate::capability::Services;
-use crate::catalog::{ProgramId, Route, Target};
+use crate::catalog::{Route, Target};
 use crate::guest::Program;
 use crate::mailbox::{Lane, Stop};
 
@@ -149,10 +149,8 @@ impl Dispatcher {
         {
             return Some(hosted.clone());
         }
-        let Target::Component(program) = route.target else {
-            return None;
-        };
-        let hosted = Rc::new(self.start(program, key, route));
+        let program = self.program_of(route)?.clone();
+        let hosted = Rc::new(self.start(&program, key, route));
         if let Some(key) = hosted.key() {
             self.0
                 .keyed
@@ -167,15 +165,22 @@ impl Dispatcher {
             .counters
             .instances_live
             .fetch_add(1, Ordering::Relaxed);
-        let program = self.0.programs[program.0 as usize].clone();
         tokio::task::spawn_local(runner::run(self.clone(), hosted.clone(), program));
         Some(hosted)
     }
 
-    fn start(&self, program: ProgramId, key: Option<InstanceKey>, route: &Arc<Route>) -> Hosted {
+    /// The program that a route leads to.
+    fn program_of(&self, route: &Route) -> Option<&Arc<Program>> {
+        match route.target {
+            Target::Component(program) => Some(&self.0.programs[program.0 as usize]),
+            Target::Page(_) => None,
+        }
+    }
+
+    fn start(&self, program: &Program, key: Option<InstanceKey>, route: &Arc<Route>) -> Hosted {
         let serial = self.0.serial.get() + 1;
         self.0.serial.set(serial);
-        tracing::debug!(serial, %program, ?key, "instance starts");
+        tracing::debug!(serial, program = program.name(), ?key, "instance starts");
         Hosted::new(serial, key, route.clone())
     }
 

@@ -4,6 +4,7 @@
 use std::hash::{Hash, Hasher};
 
 use crate::catalog::{InstanceModel, Route, RouteId};
+use crate::request::Request;
 
 /// Names an instance that serves several sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -23,12 +24,7 @@ pub(crate) struct Place {
 }
 
 /// Places a session that was accepted by worker `here`.
-pub(crate) fn place(
-    route: &Route,
-    params: &[(String, String)],
-    here: usize,
-    workers: usize,
-) -> Place {
+pub(crate) fn place(route: &Route, request: &Request, here: usize, workers: usize) -> Place {
     match &route.instance {
         InstanceModel::Session => Place {
             worker: here,
@@ -39,7 +35,7 @@ pub(crate) fn place(
             key: Some(InstanceKey::Shared(route.id)),
         },
         InstanceModel::Keyed(template) => {
-            let key = InstanceKey::Keyed(route.id, template.key(params));
+            let key = InstanceKey::Keyed(route.id, template.key(&request.said().params));
             Place {
                 worker: worker_of(&key, workers),
                 key: Some(key),
@@ -60,6 +56,7 @@ fn worker_of(key: &InstanceKey, workers: usize) -> usize {
 mod tests {
     use super::*;
     use crate::catalog::{ProgramId, Target, Template};
+    use crate::request::Said;
 
     fn route(instance: InstanceModel) -> Route {
         let mut route = Route::new("/rooms/{room}", Target::Component(ProgramId(0)));
@@ -72,8 +69,11 @@ mod tests {
         route(InstanceModel::Keyed(template))
     }
 
-    fn room(name: &str) -> Vec<(String, String)> {
-        vec![("room".to_owned(), name.to_owned())]
+    fn room(name: &str) -> Request {
+        Request::new(&Said {
+            params: vec![("room", name)],
+            ..Said::default()
+        })
     }
 
     #[test]

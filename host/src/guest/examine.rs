@@ -9,7 +9,7 @@ use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, L
 use super::engine::Engine;
 use super::limits::GuestLimits;
 use crate::capability::bindings::{Acceptance, Delivery, Ending, Rejection, UpgradeRequest};
-use crate::capability::sessions::FUNCTIONS;
+use crate::capability::sessions::{FUNCTIONS, REQUEST};
 use crate::capability::{Capability, PACKAGE, VERSION, judge};
 use crate::catalog::Grants;
 
@@ -178,6 +178,8 @@ pub(super) struct Examined {
     pub(super) exports: Result<Exports, ProgramError>,
     /// Whether it fits into its limits from the start.
     pub(super) fits: Result<(), ProgramError>,
+    /// Whether it imports the function that shows a session's handshake.
+    pub(super) asks_for_requests: bool,
 }
 
 impl Examined {
@@ -252,6 +254,9 @@ pub(super) fn examine(
     Ok(Examined {
         exports: find_exports(&component, &export_names),
         fits: check_fits(&component, limits),
+        asks_for_requests: ty.imports(wasm).any(|(name, import)| {
+            judge(name) == Ok(Capability::Sessions) && has_function(engine, &import.ty, REQUEST)
+        }),
         imports,
         export_names,
         component,
@@ -290,6 +295,14 @@ fn check_functions(
         )),
         None => Ok(granted),
     }
+}
+
+fn has_function(engine: &Engine, import: &ComponentItem, function: &str) -> bool {
+    let ComponentItem::ComponentInstance(instance) = import else {
+        return false;
+    };
+    let mut functions = instance.exports(engine.wasm());
+    functions.any(|(name, _)| name == function)
 }
 
 fn find_exports(component: &Component, names: &[String]) -> Result<Exports, ProgramError> {

@@ -23,6 +23,7 @@ pub(crate) struct Program {
     /// Where its instances' output goes; only if it imports WASI.
     pub(super) log: Option<GuestLog>,
     name: Arc<str>,
+    asks_for_requests: bool,
 }
 
 impl Program {
@@ -57,12 +58,18 @@ impl Program {
             linked,
             log,
             name,
+            asks_for_requests: examined.asks_for_requests,
         })
     }
 
     /// The name that its log lines carry.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether its code can ask what a session's handshake said, once the session has begun.
+    pub(crate) fn asks_for_requests(&self) -> bool {
+        self.asks_for_requests
     }
 
     /// Whether it decides about handshakes itself.

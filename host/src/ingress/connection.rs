@@ -12,7 +12,6 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hyper::header::CONNECTION;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -25,6 +24,7 @@ use super::gate::{Gate, Signals, poll_append};
 use super::head::{Scan, Violation};
 use super::places::Kind;
 use super::request::{self, Peer, Upgraded};
+use crate::request::Remote;
 use crate::session;
 use crate::wire::Socket;
 
@@ -37,7 +37,7 @@ const LINGER_BYTES_MAX: usize = 1 << 20;
 /// Serves a connection until it ends or becomes a session.
 pub(crate) async fn serve_connection(
     socket: Socket,
-    remote: String,
+    remote: Remote,
     scheme: &'static str,
     ingress: Rc<Ingress>,
 ) {
@@ -66,7 +66,7 @@ pub(crate) async fn serve_connection(
                     deflate,
                     place: _place,
                 } = upgraded;
-                return session::begin(ticket, open.socket, Bytes::from(open.bytes), deflate);
+                return session::begin(ticket, open.socket, open.bytes.into(), deflate);
             }
             Outcome::Close(open) => return linger(open.socket).await,
             Outcome::Gone => return,

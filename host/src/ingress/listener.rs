@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::Ingress;
 use super::connection::serve_connection;
+use crate::request::Remote;
 use crate::wire::Socket;
 
 /// How long accepting pauses when the process has no descriptors or memory left.
@@ -85,15 +86,14 @@ fn trouble(error: &io::Error) -> Trouble {
 async fn welcome(stream: TcpStream, remote: SocketAddr, ingress: Rc<Ingress>) {
     // Without it small messages wait for acknowledgements; a stream that refuses it still works.
     let _ = stream.set_nodelay(true);
-    let remote = remote.to_string();
     let (socket, scheme) = match &ingress.tls {
         None => (Socket::Tcp(stream), "http"),
         Some(tls) => match Box::pin(tls.accept(stream, &ingress.places)).await {
             Ok(stream) => (Socket::Tls(Box::new(stream)), "https"),
-            Err(error) => return tracing::debug!(remote, "no TLS connection: {error}"),
+            Err(error) => return tracing::debug!(%remote, "no TLS connection: {error}"),
         },
     };
-    serve_connection(socket, remote, scheme, ingress).await;
+    serve_connection(socket, Remote::Address(remote), scheme, ingress).await;
 }
 
 #[cfg(test)]

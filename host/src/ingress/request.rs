@@ -14,7 +14,7 @@ use super::answer::{self, Answer, Body};
 use super::places::{Kind, Place};
 use crate::catalog::{Choice, Found, LookupError, NoChoice};
 use crate::dispatch::{Admission, Ticket};
-use crate::request::Request;
+use crate::request::{Remote, Request, Said};
 
 /// How long a request may wait for its handler's word; a call has its own, shorter limit, but many
 /// may wait for one instance.
@@ -34,7 +34,7 @@ pub(super) struct Upgraded {
 /// Where a request came from.
 #[derive(Debug)]
 pub(super) struct Peer {
-    pub(super) remote: String,
+    pub(super) remote: Remote,
     pub(super) scheme: &'static str,
 }
 
@@ -88,14 +88,7 @@ async fn decide(
     let negotiated = choice.route.websocket.deflate();
     let negotiated = negotiated.and_then(|config| deflate::negotiate(&config, &upgrade.extensions));
     let route = choice.route;
-    let request = request_of(
-        peer,
-        host,
-        &head,
-        choice.params,
-        upgrade.subprotocols,
-        choice.subprotocol,
-    );
+    let request = request_of(peer, host, &head, &choice, &upgrade.subprotocols);
     let admission =
         tokio::time::timeout(ADMISSION_TIMEOUT, ingress.dispatcher.admit(route, request));
     let admission = admission
@@ -251,24 +244,26 @@ fn request_of(
     peer: &Peer,
     host: &str,
     head: &Head,
-    params: Vec<(String, String)>,
-    offered: Vec<String>,
-    chosen: Option<String>,
+    choice: &Choice<'_>,
+    offered: &[String],
 ) -> Request {
-    let header = |(name, value): (&HeaderName, &HeaderValue)| {
-        (name.as_str().to_owned(), value.as_bytes().to_vec())
-    };
-    Request {
+    let params = choice.params.iter();
+    let headers = head.headers().iter();
+    Request::new(&Said {
+        subprotocol: choice.subprotocol.as_deref(),
         scheme: peer.scheme,
-        authority: host.to_owned(),
-        path: head.uri().path().to_owned(),
-        query: head.uri().query().map(str::to_owned),
-        params,
-        headers: head.headers().iter().map(header).collect(),
-        remote_address: peer.remote.clone(),
-        subprotocols: offered,
-        subprotocol: chosen,
-    }
+        authority: host,
+        path: head.uri().path(),
+        query: head.uri().query(),
+        remote_address: &peer.remote.to_string(),
+        params: params
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect(),
+        subprotocols: offered.iter().map(String::as_str).collect(),
+        headers: headers
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect(),
+    })
 }
 
 fn show(page: &crate::catalog::Page, method: &Method) -> Result<Response<Body>, Answer> {

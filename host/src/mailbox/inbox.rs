@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::ops::Range;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use tokio::sync::oneshot;
@@ -48,7 +47,7 @@ pub(crate) enum Work<Answer> {
 
 /// A handshake that waits for its answer.
 pub(crate) struct Connecting<Answer> {
-    pub(crate) request: Arc<Request>,
+    pub(crate) request: Request,
     pub(crate) answer: oneshot::Sender<Answer>,
 }
 

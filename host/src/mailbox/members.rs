@@ -8,24 +8,91 @@ use std::rc::Rc;
 
 use super::Outbox;
 
+/// From here on the sessions are kept in a tree: a list costs an instance of one session nearly
+/// nothing, a tree is quick with many.
+const LISTED_MAX: usize = 8;
+
 /// The sessions of one instance; a clone means the same set.
 #[derive(Clone, Default)]
-pub(crate) struct Members(Rc<RefCell<BTreeMap<u64, Outbox>>>);
+pub(crate) struct Members(Rc<RefCell<Set>>);
+
+enum Set {
+    /// By number, the lowest first.
+    Listed(Vec<Outbox>),
+    Tree(BTreeMap<u64, Outbox>),
+}
+
+impl Default for Set {
+    fn default() -> Self {
+        Self::Listed(Vec::new())
+    }
+}
+
+impl Set {
+    fn insert(&mut self, outbox: Outbox) {
+        match self {
+            Self::Listed(list) if list.len() < LISTED_MAX => {
+                list.reserve_exact(1);
+                let place = list.partition_point(|other| other.id() < outbox.id());
+                list.insert(place, outbox);
+            }
+            Self::Listed(list) => {
+                let tree = list.drain(..).chain([outbox]);
+                *self = Self::Tree(tree.map(|outbox| (outbox.id(), outbox)).collect());
+            }
+            Self::Tree(tree) => drop(tree.insert(outbox.id(), outbox)),
+        }
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Outbox> {
+        match self {
+            Self::Listed(list) => {
+                let place = list.iter().position(|outbox| outbox.id() == id)?;
+                Some(list.remove(place))
+            }
+            Self::Tree(tree) => tree.remove(&id),
+        }
+    }
+
+    fn get(&self, id: u64) -> Option<&Outbox> {
+        match self {
+            Self::Listed(list) => list.iter().find(|outbox| outbox.id() == id),
+            Self::Tree(tree) => tree.get(&id),
+        }
+    }
+
+    /// All of them, oldest first.
+    fn iter(&self) -> impl Iterator<Item = &Outbox> {
+        let (list, tree) = match self {
+            Self::Listed(list) => (Some(list), None),
+            Self::Tree(tree) => (None, Some(tree)),
+        };
+        let list = list.into_iter().flatten();
+        list.chain(tree.into_iter().flat_map(BTreeMap::values))
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Listed(list) => list.len(),
+            Self::Tree(tree) => tree.len(),
+        }
+    }
+}
 
 impl Members {
     /// Binds a session.
     pub(crate) fn insert(&self, outbox: Outbox) {
-        self.0.borrow_mut().insert(outbox.id(), outbox);
+        self.0.borrow_mut().insert(outbox);
     }
 
     /// Unbinds a session: its number means nothing from now on.
     pub(crate) fn remove(&self, id: u64) -> Option<Outbox> {
-        self.0.borrow_mut().remove(&id)
+        self.0.borrow_mut().remove(id)
     }
 
     /// The session with that number, if it is bound here.
     pub(crate) fn get(&self, id: u64) -> Option<Outbox> {
-        self.0.borrow().get(&id).cloned()
+        self.0.borrow().get(id).cloned()
     }
 
     /// The sessions that carry the tag, or all of them, oldest first.
@@ -36,7 +103,7 @@ impl Members {
         };
         let members = self.0.borrow();
         let wanted = members
-            .values()
+            .iter()
             .filter(|outbox| tag.is_none_or(|tag| carries(outbox, tag)));
         wanted.map(Outbox::id).collect()
     }
@@ -44,9 +111,9 @@ impl Members {
     /// The session with that name, if it is bound here.
     pub(crate) fn find(&self, name: &str) -> Option<u64> {
         let members = self.0.borrow();
-        let (_, any) = members.first_key_value()?;
+        let any = members.iter().next()?;
         let id = any.lane().session_named(name)?;
-        members.contains_key(&id).then_some(id)
+        members.get(id).map(Outbox::id)
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -55,6 +122,6 @@ impl Members {
 
     /// Every bound session, for what concerns all of them.
     pub(crate) fn all(&self) -> Vec<Outbox> {
-        self.0.borrow().values().cloned().collect()
+        self.0.borrow().iter().cloned().collect()
     }
 }

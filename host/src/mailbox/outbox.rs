@@ -69,8 +69,10 @@ pub(crate) struct OutboxParts {
     pub(crate) id: u64,
     pub(crate) wire: Wire,
     pub(crate) lane: Rc<Lane>,
-    pub(crate) config: OutboxConfig,
-    pub(crate) request: Arc<Request>,
+    /// Shared by all sessions of a route.
+    pub(crate) config: Arc<OutboxConfig>,
+    /// `None` where the guest has no means to ask for it.
+    pub(crate) request: Option<Request>,
     pub(crate) subprotocol: Option<Box<str>>,
     /// The instance serves this session alone, so a `send` that waits holds up nobody.
     pub(crate) may_wait: bool,
@@ -82,51 +84,72 @@ pub(crate) struct OutboxParts {
 #[derive(Clone)]
 pub(crate) struct Outbox(Rc<Shared>);
 
+/// Every byte here is paid for by every idle session (see ARCHITECTURE.md).
 struct Shared {
     id: u64,
     wire: RefCell<Wire>,
     lane: Rc<Lane>,
-    config: OutboxConfig,
-    request: Arc<Request>,
-    subprotocol: Option<Box<str>>,
+    config: Arc<OutboxConfig>,
+    request: Option<Request>,
     may_wait: bool,
     corked: Cell<bool>,
-    stop: RefCell<Option<Stop>>,
     /// Bytes of this session that were read and that its instance has not finished with.
     in_flight_bytes: Cell<usize>,
     /// The session's task.
     task: RefCell<Option<Waker>>,
-    /// Who waits for room or for the queue to empty.
-    writers: RefCell<Vec<Waker>>,
     /// The deadline for which the task will be woken.
     armed: Cell<Option<Armed>>,
     /// How many messages were refused as full, in which guest call.
     refusals: Cell<(u32, u32)>,
-    /// Since when the peer has not taken enough.
-    slow_since: Cell<Option<Instant>>,
-    facts: RefCell<Option<Box<Facts>>>,
+    /// Since when the peer has not taken enough; [`NOT_SLOW`] if it has.
+    slow_since: Cell<Instant>,
+    extras: RefCell<Option<Box<Extras>>>,
 }
+
+/// What most sessions never have.
+#[derive(Default)]
+struct Extras {
+    subprotocol: Option<Box<str>>,
+    stop: Option<Stop>,
+    /// Who waits for room or for the queue to empty.
+    writers: Vec<Waker>,
+    facts: Option<Box<Facts>>,
+}
+
+const NOT_SLOW: Instant = Instant::from_millis(u64::MAX);
+
+/// What a session without extras was asked to do.
+static NO_STOP: Option<Stop> = None;
 
 impl Outbox {
     pub(crate) fn new(parts: OutboxParts) -> Self {
+        let extras = (parts.subprotocol.is_some() || parts.facts.is_some()).then(|| {
+            Box::new(Extras {
+                subprotocol: parts.subprotocol,
+                facts: parts.facts,
+                ..Extras::default()
+            })
+        });
         Self(Rc::new(Shared {
             id: parts.id,
             wire: RefCell::new(parts.wire),
             lane: parts.lane,
             config: parts.config,
             request: parts.request,
-            subprotocol: parts.subprotocol,
             may_wait: parts.may_wait,
             corked: Cell::new(false),
-            stop: RefCell::default(),
             in_flight_bytes: Cell::new(0),
             task: RefCell::default(),
-            writers: RefCell::default(),
             armed: Cell::new(None),
             refusals: Cell::default(),
-            slow_since: Cell::new(None),
-            facts: RefCell::new(parts.facts),
+            slow_since: Cell::new(NOT_SLOW),
+            extras: RefCell::new(extras),
         }))
+    }
+
+    /// The extras, made if there are none.
+    fn extras(&self) -> RefMut<'_, Box<Extras>> {
+        RefMut::map(self.0.extras.borrow_mut(), Option::get_or_insert_default)
     }
 
     /// The number by which its instance knows the session.
@@ -139,14 +162,16 @@ impl Outbox {
         &self.0.lane
     }
 
-    /// What the handshake said.
-    pub(crate) fn request(&self) -> &Arc<Request> {
-        &self.0.request
+    /// What the handshake said, if anybody may ask.
+    pub(crate) fn request(&self) -> Option<&Request> {
+        self.0.request.as_ref()
     }
 
     /// What was chosen from the client's offers.
-    pub(crate) fn subprotocol(&self) -> Option<&str> {
-        self.0.subprotocol.as_deref()
+    pub(crate) fn subprotocol(&self) -> Option<String> {
+        let extras = self.0.extras.borrow();
+        let subprotocol = extras.as_ref()?.subprotocol.as_deref();
+        subprotocol.map(str::to_owned)
     }
 
     /// Unique across servers, never used again.
@@ -156,12 +181,13 @@ impl Outbox {
 
     /// Reads what the handler attached; `None` until it attaches something.
     pub(crate) fn facts<T>(&self, read: impl FnOnce(Option<&Facts>) -> T) -> T {
-        read(self.0.facts.borrow().as_deref())
+        let extras = self.0.extras.borrow();
+        read(extras.as_ref().and_then(|extras| extras.facts.as_deref()))
     }
 
     /// Changes what the handler attached.
     pub(crate) fn change_facts<T>(&self, change: impl FnOnce(&mut Facts) -> T) -> T {
-        change(self.0.facts.borrow_mut().get_or_insert_default())
+        change(self.extras().facts.get_or_insert_default())
     }
 }
 
@@ -307,7 +333,7 @@ impl Outbox {
             }
             let waker = context.waker();
             armed.get_or_insert_with(|| clock.arm(deadline, waker.clone()));
-            let mut writers = self.0.writers.borrow_mut();
+            let writers = &mut self.extras().writers;
             if !writers.iter().any(|writer| writer.will_wake(waker)) {
                 writers.push(waker.clone());
             }
@@ -321,8 +347,10 @@ impl Outbox {
     }
 
     fn wake_writers(&self) {
-        for writer in self.0.writers.borrow_mut().drain(..) {
-            writer.wake();
+        if let Some(extras) = &mut *self.0.extras.borrow_mut() {
+            for writer in extras.writers.drain(..) {
+                writer.wake();
+            }
         }
     }
 }
@@ -336,17 +364,20 @@ impl Outbox {
 
     /// Asks the task to end the session. The first request stands, but for one to end now.
     pub(crate) fn stop(&self, stop: Stop) {
-        let mut stopping = self.0.stop.borrow_mut();
-        if stopping.is_none() || matches!(stop, Stop::Now(_)) {
-            *stopping = Some(stop);
+        let mut extras = self.extras();
+        if extras.stop.is_none() || matches!(stop, Stop::Now(_)) {
+            extras.stop = Some(stop);
         }
-        drop(stopping);
+        drop(extras);
         self.wake();
     }
 
     /// What the task was asked to do.
     pub(crate) fn stopping(&self) -> Ref<'_, Option<Stop>> {
-        self.0.stop.borrow()
+        Ref::map(self.0.extras.borrow(), |extras| match extras {
+            Some(extras) => &extras.stop,
+            None => &NO_STOP,
+        })
     }
 
     /// Wakes the session's task.
@@ -409,8 +440,8 @@ impl Outbox {
         let before = self.0.in_flight_bytes.get();
         let left = before - bytes;
         self.0.in_flight_bytes.set(left);
-        let ending = self.0.stop.borrow().is_some()
-            || self.0.wire.borrow().connection().phase() != Phase::Open;
+        let ending =
+            self.stopping().is_some() || self.0.wire.borrow().connection().phase() != Phase::Open;
         if before >= super::inbox::SESSION_BYTES_MAX || (left == 0 && ending) {
             self.wake();
         }
@@ -430,16 +461,17 @@ impl Outbox {
     /// `progress`: whether the socket has taken anything since the last call.
     pub(crate) fn follow_reader(&self, wire: &Wire, progress: bool, now: Instant) -> SlowReader {
         if !self.is_above_high_water(wire) {
-            self.0.slow_since.set(None);
+            self.0.slow_since.set(NOT_SLOW);
             self.wake_writers_if_room(wire);
             return SlowReader::No;
         }
         let over = wire.queued_bytes() >= self.0.config.outbox_bytes_max;
         let since = match self.0.slow_since.get() {
-            Some(since) if over || !progress => since,
+            NOT_SLOW => now,
+            since if over || !progress => since,
             _ => now,
         };
-        self.0.slow_since.set(Some(since));
+        self.0.slow_since.set(since);
         let until = since + self.0.config.slow_consumer_timeout;
         if now >= until {
             SlowReader::Cut
@@ -450,16 +482,14 @@ impl Outbox {
 
     /// Until when a reader that is too slow now has to have caught up.
     pub(crate) fn slow_until(&self) -> Option<Instant> {
-        self.0
-            .slow_since
-            .get()
-            .map(|since| since + self.0.config.slow_consumer_timeout)
+        let since = self.0.slow_since.get();
+        (since != NOT_SLOW).then(|| since + self.0.config.slow_consumer_timeout)
     }
 
     /// What the host answers by itself, if `text` asks for it.
     pub(crate) fn auto_response(&self, text: &[u8]) -> Option<Box<str>> {
-        let facts = self.0.facts.borrow();
-        let pair = facts.as_ref()?.auto_response()?;
+        let extras = self.0.extras.borrow();
+        let pair = extras.as_ref()?.facts.as_ref()?.auto_response()?;
         (pair.request.as_bytes() == text).then(|| pair.response.clone())
     }
 

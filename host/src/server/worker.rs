@@ -20,6 +20,7 @@ use crate::dispatch::{Counters, Dispatcher, DispatcherParts, PeerCommand};
 use crate::guest::Program;
 use crate::ingress::{Ingress, Places, Tls};
 use crate::mailbox::Lane;
+use crate::request::Remote;
 use crate::session;
 use crate::wire::Socket;
 
@@ -138,9 +139,11 @@ impl Worker {
         match control {
             Control::Connect(stream) => {
                 let (socket, ingress) = (Socket::Memory(stream), self.ingress.clone());
-                let remote = "memory".to_owned();
                 tokio::task::spawn_local(crate::ingress::serve_connection(
-                    socket, remote, "http", ingress,
+                    socket,
+                    Remote::Memory,
+                    "http",
+                    ingress,
                 ));
             }
             Control::Drain { within, done } => {
@@ -168,7 +171,7 @@ impl Worker {
                 reply,
             } => {
                 tokio::task::spawn_local(async move {
-                    let promised = dispatcher.promise(route, *request).await;
+                    let promised = dispatcher.promise(route, request).await;
                     if let Err(Ok(promised)) = reply.send(promised) {
                         drop(dispatcher.claim(promised.number()));
                     }

@@ -1,17 +1,14 @@
 //! The begin of a session: from an admitted request and its socket to a running task, on the
 //! worker that has the place.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use wharf_protocol::{Connection, Keepalive, Role, deflate};
 
 use super::Session;
-use crate::catalog::WebSocketSettings;
 use crate::dispatch::{Dispatcher, Seat, Ticket};
 use crate::id::random_u64;
-use crate::mailbox::{Outbox, OutboxConfig, OutboxParts, Stop, Work};
+use crate::mailbox::{Outbox, OutboxParts, Stop, Work};
 use crate::wire::{DetachedSocket, Socket, Wire};
 
 /// How long a finished session waits for the peer's end of the stream.
@@ -23,7 +20,7 @@ pub(super) const READS_A_TURN: usize = 4;
 pub(crate) fn begin(
     ticket: Ticket,
     socket: Socket,
-    read_ahead: Bytes,
+    read_ahead: Box<[u8]>,
     deflate: Option<deflate::Params>,
 ) {
     match ticket {
@@ -40,7 +37,7 @@ pub(crate) fn adopt(
     dispatcher: &Dispatcher,
     number: u64,
     socket: DetachedSocket,
-    read_ahead: Bytes,
+    read_ahead: Box<[u8]>,
     deflate: Option<deflate::Params>,
 ) {
     let Some(seat) = dispatcher.claim(number) else {
@@ -52,7 +49,7 @@ pub(crate) fn adopt(
     }
 }
 
-fn start(seat: Seat, socket: Socket, read_ahead: Bytes, deflate: Option<deflate::Params>) {
+fn start(seat: Seat, socket: Socket, read_ahead: Box<[u8]>, deflate: Option<deflate::Params>) {
     let Seat {
         dispatcher,
         usage,
@@ -79,7 +76,7 @@ fn start(seat: Seat, socket: Socket, read_ahead: Bytes, deflate: Option<deflate:
         id: lane.next_session(),
         wire: Wire::new(socket, connection),
         lane,
-        config: outbox_config(settings),
+        config: route.outbox.clone(),
         request,
         subprotocol: subprotocol.map(String::into_boxed_str),
         may_wait: hosted.is_exclusive(),
@@ -99,21 +96,10 @@ fn start(seat: Seat, socket: Socket, read_ahead: Bytes, deflate: Option<deflate:
         outbox,
         usage: Some(usage),
         read_ahead,
-        paused: false,
         linger_until: None,
+        paused: false,
+        _counted: dispatcher.count_task(),
     };
-    let counted = dispatcher.count_task();
-    tokio::task::spawn_local(async move {
-        session.run().await;
-        drop(counted);
-    });
-}
-
-fn outbox_config(settings: &Arc<WebSocketSettings>) -> OutboxConfig {
-    OutboxConfig {
-        outbox_bytes_max: settings.outbox_bytes_max,
-        message_bytes_max: settings.max_message_bytes,
-        write_timeout: settings.write_timeout,
-        slow_consumer_timeout: settings.slow_consumer_timeout,
-    }
+    // Boxed: a task of tokio's is a multiple of 128 bytes, and this keeps it at the least.
+    tokio::task::spawn_local(Box::new(session));
 }

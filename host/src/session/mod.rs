@@ -9,9 +9,10 @@ mod begin;
 mod reading;
 
 use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use wharf_protocol::{Cause, Ending, Instant, Phase};
 
 pub(crate) use self::begin::{adopt, begin};
@@ -24,11 +25,13 @@ pub(crate) struct Session {
     /// Keeps the instance until the session's ending has been put into its inbox.
     usage: Option<Use>,
     /// What came right behind the handshake, until it is used up.
-    read_ahead: Bytes,
-    /// The keepalive is told while nothing is read.
-    paused: bool,
+    read_ahead: Box<[u8]>,
     /// Set once nothing more will be said: until when to wait for the peer.
     linger_until: Option<Instant>,
+    /// The keepalive is told while nothing is read.
+    paused: bool,
+    /// Tells the dispatcher that this session's task lives.
+    _counted: Rc<()>,
 }
 
 /// What a step found.
@@ -39,14 +42,20 @@ enum Step {
     Over,
 }
 
-impl Session {
-    /// Runs the session to its end.
-    pub(crate) async fn run(mut self) {
-        std::future::poll_fn(|context| self.poll(context)).await;
-        self.outbox.release_task();
-    }
+/// Runs the session to its end. Written by hand: what an `async fn` is called with takes room twice.
+impl Future for Session {
+    type Output = ();
 
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let session = self.get_mut();
+        ready!(session.turn(context));
+        session.outbox.release_task();
+        Poll::Ready(())
+    }
+}
+
+impl Session {
+    fn turn(&mut self, context: &mut Context<'_>) -> Poll<()> {
         self.outbox.register(context);
         let now = self.outbox.lane().clock.now();
         self.outbox.disarm_passed(now);

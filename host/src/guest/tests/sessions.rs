@@ -10,6 +10,7 @@ use super::super::program::link;
 use super::*;
 use crate::capability::sessions::FUNCTIONS;
 use crate::mailbox::{Lane, Outbox, OutboxConfig, OutboxParts};
+use crate::request::{Request, Said};
 use crate::wire::{Socket, Wire};
 
 /// Sends each message of a batch back to its session; the last answer is at 64.
@@ -42,13 +43,13 @@ fn session(members: &Members, socket_bytes: usize, may_wait: bool) -> (Outbox, D
         id: 7,
         wire: Wire::new(Socket::Memory(near), connection),
         lane,
-        config: OutboxConfig {
+        config: Arc::new(OutboxConfig {
             outbox_bytes_max: 1_000,
             message_bytes_max: 5_000,
             write_timeout: Duration::from_millis(20),
             slow_consumer_timeout: Duration::from_secs(30),
-        },
-        request: Arc::default(),
+        }),
+        request: Some(Request::new(&Said::default())),
         subprotocol: None,
         may_wait,
         facts: None,

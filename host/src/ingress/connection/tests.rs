@@ -45,10 +45,14 @@ fn ingress(limits: IngressLimits) -> Rc<Ingress> {
 /// A connection under service, and the peer's end of it.
 fn connect(ingress: &Rc<Ingress>) -> (DuplexStream, impl Future<Output = ()> + use<>) {
     let (peer, server) = tokio::io::duplex(1 << 20);
-    let remote = "peer".to_owned();
     (
         peer,
-        serve_connection(Socket::Memory(server), remote, "http", Rc::clone(ingress)),
+        serve_connection(
+            Socket::Memory(server),
+            Remote::Memory,
+            "http",
+            Rc::clone(ingress),
+        ),
     )
 }
 
