@@ -12,6 +12,27 @@ wit_bindgen::generate!({
     additional_derives: [Clone],
 });
 
+/// Timers: the world `timed`. Apart, because it has an export, which a handler
+/// without timers would have to have, too.
+pub mod timed {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "wharf:websocket/timed",
+        pub_export_macro: true,
+        export_macro_name: "export_timed",
+        default_bindings_module: "wharf_guest::bindings::timed",
+    });
+}
+
+/// Keys and values: the world `keyvalue`. Apart, so that the names of WASI stay out of the rest.
+pub mod keyvalue {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "wharf:websocket/keyvalue",
+        generate_all,
+    });
+}
+
 /// The optional export: `websocket-handler` with `handshake` is the world
 /// `websocket-service`. Apart, so that a handler without it does not export it.
 pub mod connect {

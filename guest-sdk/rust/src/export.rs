@@ -66,21 +66,40 @@ pub fn reject(
     }
 }
 
-/// Exports a [`Handler`] as the component's handler; with `, handshake` also
-/// its [`Handshake`](crate::Handshake).
+/// Exports a [`Handler`] as the component's handler; with `handshake` also
+/// its [`Handshake`](crate::Handshake), with `timers` its
+/// [`TimerHandler`](crate::TimerHandler).
 ///
 /// ```ignore
 /// wharf_guest::export!(MyHandler);
 /// wharf_guest::export!(MyHandler, handshake);
+/// wharf_guest::export!(MyHandler, timers);
+/// wharf_guest::export!(MyHandler, handshake, timers);
 /// ```
 #[macro_export]
 macro_rules! export {
-    ($handler:ty) => {
+    ($handler:ty $(, $part:ident)*) => {
         $crate::export!(@handler $handler);
+        $($crate::export!(@$part $handler);)*
     };
-    ($handler:ty, handshake) => {
-        $crate::export!(@handler $handler);
+    (@timers $handler:ty) => {
+        const _: () = {
+            use $crate::bindings::timed::exports::wharf::websocket::timer_handler as wire;
 
+            impl wire::Guest for WharfExport {
+                fn on_timer(name: ::std::string::String) {
+                    WHARF_INSTANCE.with(|instance| {
+                        instance.with(|handler| $crate::TimerHandler::on_timer(handler, &name))
+                    });
+                }
+            }
+
+            $crate::bindings::timed::export_timed!(
+                WharfExport with_types_in $crate::bindings::timed
+            );
+        };
+    };
+    (@handshake $handler:ty) => {
         const _: () = {
             use $crate::bindings::connect::exports::wharf::websocket::handshake as wire;
 

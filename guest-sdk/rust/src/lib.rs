@@ -41,8 +41,10 @@ mod arena;
 pub mod bindings;
 mod connect;
 mod export;
+pub mod kv;
 mod message;
 mod session;
+pub mod timers;
 
 pub use bindings::wharf::websocket::sessions::SessionError as SendError;
 pub use bindings::wharf::websocket::types::{Ending, Initiator, UpgradeRequest as Request};
@@ -51,6 +53,7 @@ pub use connect::{Acceptance, Handshake, Rejection};
 pub use export::{Instance, deliver, reject};
 pub use message::Message;
 pub use session::Session;
+pub use timers::TimerHandler;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
