@@ -24,7 +24,12 @@ mod request;
 
 mod wire;
 
+mod storage;
+
 mod mailbox;
+
+mod kv;
+mod timers;
 
 mod catalog;
 
@@ -50,3 +55,4 @@ pub use config::{Config, ConfigError, RouteConfig};
 pub use guest::{EngineConfig, GuestLimits, Import, ProgramError, Report, World, inspect};
 pub use ingress::{IngressLimits, TlsError, TlsFiles};
 pub use server::{Builder, Route, Server, Source, Stats};
+pub use storage::{StoragePlace, StorageSettings};

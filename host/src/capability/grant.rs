@@ -3,6 +3,7 @@
 //! Decides before anything is linked and says for each refused import what would be right. Knows
 //! nothing of wasmtime: types of functions are checked where programs are linked.
 
+use super::keyvalue;
 use crate::catalog::Grants;
 
 /// The package that this host implements.
@@ -43,14 +44,25 @@ pub enum Capability {
     Sessions,
     /// WASI 0.2 with nothing behind it.
     Wasi,
+    /// Buckets of keys and values.
+    KeyValue,
+    /// Timers.
+    Timers,
 }
 
 impl Capability {
     /// Whether a deployment with these grants has it; if not, what would grant it.
     pub(crate) fn covered_by(self, grants: &Grants) -> Result<(), String> {
-        let Grants {} = grants;
         match self {
             Self::Types | Self::Sessions | Self::Wasi => Ok(()),
+            Self::KeyValue if grants.keyvalue.is_empty() => Err(
+                "not granted; `[route.grants] keyvalue = [\"default\"]` would grant it".to_owned(),
+            ),
+            Self::KeyValue => Ok(()),
+            Self::Timers if !grants.timers => {
+                Err("not granted; `[route.grants] timers = true` would grant it".to_owned())
+            }
+            Self::Timers => Ok(()),
         }
     }
 }
@@ -61,9 +73,13 @@ pub(crate) fn judge(import: &str) -> Result<Capability, String> {
     match name.path {
         "wharf:websocket/types" => own_version(&name).map(|()| Capability::Types),
         "wharf:websocket/sessions" => own_version(&name).map(|()| Capability::Sessions),
-        "wharf:websocket/handler" | "wharf:websocket/handshake" => {
+        "wharf:websocket/timers" => own_version(&name).map(|()| Capability::Timers),
+        "wharf:websocket/handler"
+        | "wharf:websocket/handshake"
+        | "wharf:websocket/timer-handler" => {
             Err("a handler exports this interface and cannot import it".to_owned())
         }
+        "wasi:keyvalue/store" | "wasi:keyvalue/atomics" => keyvalue_version(&name),
         path if WASI.contains(&path) => wasi_version(&name).map(|()| Capability::Wasi),
         path => Err(unknown(path)),
     }
@@ -128,9 +144,24 @@ fn wasi_version(name: &Name<'_>) -> Result<(), String> {
     ))
 }
 
+/// A draft promises nothing to the next one: it is this one or none.
+fn keyvalue_version(name: &Name<'_>) -> Result<Capability, String> {
+    if name.version == Some(keyvalue::VERSION) {
+        return Ok(Capability::KeyValue);
+    }
+    let found = name.version.unwrap_or("none");
+    Err(format!(
+        "this host has version {} of wasi:keyvalue, not {found}",
+        keyvalue::VERSION
+    ))
+}
+
 fn unknown(path: &str) -> String {
     if path.starts_with("wasi:sockets/") || path.starts_with("wasi:http/") {
         return "handlers get no network: they talk through their sessions only".to_owned();
+    }
+    if path.starts_with("wasi:keyvalue/") {
+        return "this host has store and atomics of wasi:keyvalue".to_owned();
     }
     if path.starts_with("wasi:") {
         return match nearest(path) {
@@ -146,7 +177,9 @@ fn unknown(path: &str) -> String {
         return "a handler imports interfaces only, no functions or modules of the world itself"
             .to_owned();
     }
-    let offer = format!("this host offers {PACKAGE}/types, {PACKAGE}/sessions and WASI 0.2");
+    let offer = format!(
+        "this host offers {PACKAGE}/types, {PACKAGE}/sessions, {PACKAGE}/timers, wasi:keyvalue and WASI 0.2"
+    );
     match nearest(path) {
         Some(known) => format!("{offer}; the nearest is {known}"),
         None => offer,
@@ -155,7 +188,11 @@ fn unknown(path: &str) -> String {
 
 /// The known interface that differs in the fewest letters, if that is a third of them at most.
 fn nearest(path: &str) -> Option<&'static str> {
-    let own = ["wharf:websocket/types", "wharf:websocket/sessions"];
+    let own = [
+        "wharf:websocket/types",
+        "wharf:websocket/sessions",
+        "wharf:websocket/timers",
+    ];
     own.into_iter()
         .chain(WASI.iter().copied())
         .map(|known| (distance(path, known), known))
@@ -206,6 +243,27 @@ mod tests {
     }
 
     #[test]
+    fn keys_and_values_and_timers_need_a_grant() {
+        for interface in ["store", "atomics"] {
+            let name = format!("wasi:keyvalue/{interface}@0.2.0-draft2");
+            assert_eq!(judge(&name), Ok(Capability::KeyValue));
+        }
+        assert_eq!(
+            judge("wharf:websocket/timers@0.1.0"),
+            Ok(Capability::Timers)
+        );
+        let mut grants = Grants::default();
+        let refused = Capability::Timers.covered_by(&grants);
+        assert!(refused.is_err_and(|reason| reason.contains("[route.grants] timers")));
+        grants.timers = true;
+        assert_eq!(Capability::Timers.covered_by(&grants), Ok(()));
+        let refused = Capability::KeyValue.covered_by(&grants);
+        assert!(refused.is_err_and(|reason| reason.contains("[route.grants] keyvalue")));
+        grants.keyvalue.push("default".to_owned());
+        assert_eq!(Capability::KeyValue.covered_by(&grants), Ok(()));
+    }
+
+    #[test]
     fn what_is_refused_says_what_would_be_right() {
         let check = |import: &str, expect: &str| {
             let reason = judge(import).expect_err(import);
@@ -230,7 +288,9 @@ mod tests {
         check("wasi:io/stream@0.2.0", "the nearest is wasi:io/streams");
         check("wasi:sockets/tcp@0.2.0", "no network");
         check("wasi:http/outgoing-handler@0.2.0", "no network");
-        check("wasi:keyvalue/store@0.2.0", "WASI 0.2");
+        check("wasi:keyvalue/store@0.2.0", "version 0.2.0-draft2");
+        check("wasi:keyvalue/store", "not none");
+        check("wasi:keyvalue/batch@0.2.0-draft2", "store and atomics");
         check("acme:secrets/vault@1.0.0", "this host offers");
         check("print", "interfaces only");
         check("", "interfaces only");

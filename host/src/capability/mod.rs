@@ -7,13 +7,19 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use wasmtime::component::ResourceTable;
+
 use crate::catalog::Route;
+use crate::kv::Kv;
 use crate::mailbox::{Lane, Members};
+use crate::timers::{Owner, Timers};
 
 pub(crate) mod bindings;
 mod grant;
+pub(crate) mod keyvalue;
 mod log;
 pub(crate) mod sessions;
+pub(crate) mod timers;
 mod wasi;
 
 pub use self::grant::Capability;
@@ -24,6 +30,25 @@ pub(crate) use self::wasi::{WasiState, link as link_wasi};
 /// What a worker offers to all of its instances. Lives on one thread.
 pub(crate) struct Services {
     pub(crate) lane: Rc<Lane>,
+    /// The buckets of all tenants; only if the server has a storage.
+    pub(crate) kv: Option<Kv>,
+    /// The timers of this worker's instances.
+    pub(crate) timers: Rc<Timers>,
+}
+
+#[cfg(test)]
+impl Services {
+    /// Those of the only worker of a server that stores nothing.
+    pub(crate) fn without_storage(lane: Rc<Lane>) -> Self {
+        let (addresses, mail) = crate::timers::addresses(1);
+        let mail = mail.into_iter().next().expect("there is one worker");
+        let timers = Timers::new(0, Rc::clone(&lane), None, addresses, mail);
+        Self {
+            lane,
+            kv: None,
+            timers: Rc::new(timers),
+        }
+    }
 }
 
 /// What an instance finds around it: its sessions, its deployment, and its worker's services. It
@@ -32,20 +57,16 @@ pub(crate) struct Services {
 pub(crate) struct Surroundings {
     pub(crate) members: Members,
     /// The deployment: whose it is, and what it was granted.
-    #[expect(
-        dead_code,
-        reason = "the grants of the first capability beside sessions read it"
-    )]
     pub(crate) route: Arc<Route>,
-    #[expect(
-        dead_code,
-        reason = "the first capability beside sessions is found here"
-    )]
     pub(crate) services: Rc<Services>,
+    /// Whose the timers are that it sets.
+    pub(crate) timer_owner: Owner,
 }
 
 /// How an adapter finds the surroundings of the calling instance in its Store.
 pub(crate) trait HostView: Send + 'static {
     /// What the instance finds around it.
     fn surroundings(&self) -> &Surroundings;
+    /// What the instance's handles stand for, beside those of WASI.
+    fn resources(&mut self) -> &mut ResourceTable;
 }

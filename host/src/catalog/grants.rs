@@ -3,6 +3,22 @@
 //!
 //! Data only: what a grant opens is done by the capabilities.
 
+use super::InstanceModel;
+
 /// A route's `[route.grants]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Grants {}
+pub struct Grants {
+    /// Names of the buckets of keys and values that its component may open.
+    pub keyvalue: Vec<String>,
+    /// Whether its component may set timers.
+    pub timers: bool,
+}
+
+impl Grants {
+    /// Whether something in it needs the server's storage on a route with these instances: the
+    /// timers of an instance for one session end with it.
+    #[must_use]
+    pub fn need_storage(&self, instance: &InstanceModel) -> bool {
+        !self.keyvalue.is_empty() || (self.timers && *instance != InstanceModel::Session)
+    }
+}

@@ -72,6 +72,13 @@ impl Route {
         }
     }
 
+    /// What tells it from the other routes of its server, the same after a restart: host, path and
+    /// subprotocols.
+    pub(crate) fn name(&self) -> String {
+        let host = self.host.as_deref().unwrap_or("*");
+        format!("{host} {} {}", self.pattern, self.subprotocols.join(","))
+    }
+
     fn is_page(&self) -> bool {
         matches!(self.target, Target::Page(_))
     }
@@ -98,6 +105,7 @@ pub struct Page {
 /// The routes of a server.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
+    routes: Vec<Arc<Route>>,
     hosts: HashMap<String, Paths>,
     every_host: Paths,
 }
@@ -170,6 +178,7 @@ impl Catalog {
     /// protocol and its outboxes are taken from `websocket`.
     pub(crate) fn new(routes: Vec<Route>) -> Result<Self, CatalogError> {
         let mut table: HashMap<Option<String>, PathTable> = HashMap::new();
+        let mut list = Vec::new();
         for (place, mut route) in routes.into_iter().enumerate() {
             route.id = RouteId(
                 u32::try_from(place).map_err(|_| refusal(place, "too many routes".into()))?,
@@ -178,12 +187,16 @@ impl Catalog {
             route.outbox = Arc::new(route.websocket.outbox());
             params_of(&route.pattern).map_err(|error| refusal(place, error.to_string()))?;
             let route = Arc::new(route);
+            list.push(Arc::clone(&route));
             table
                 .entry(route.host.clone())
                 .or_default()
                 .add(&route, place)?;
         }
-        let mut catalog = Self::default();
+        let mut catalog = Self {
+            routes: list,
+            ..Self::default()
+        };
         for (host, table) in table {
             let paths = table.finish()?;
             match host {
@@ -192,6 +205,11 @@ impl Catalog {
             }
         }
         Ok(catalog)
+    }
+
+    /// All routes, in order.
+    pub(crate) fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.iter()
     }
 
     /// The routes for a path as the client wrote it, without its query. A host's own routes come

@@ -5,6 +5,7 @@
 
 mod document;
 mod route;
+mod storage;
 mod value;
 
 use std::fmt;
@@ -17,6 +18,7 @@ pub use self::route::RouteConfig;
 use crate::catalog::{self, Catalog, Page, ProgramId, Target};
 use crate::guest::EngineConfig;
 use crate::ingress::{IngressLimits, TlsFiles};
+use crate::storage::StorageSettings;
 
 /// A checked configuration.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +33,8 @@ pub struct Config {
     pub limits: IngressLimits,
     /// What is set aside for components.
     pub engine: EngineConfig,
+    /// What components may store; `None` is nothing.
+    pub storage: Option<StorageSettings>,
     /// The routes to components.
     pub routes: Vec<RouteConfig>,
     /// The pages, each with its path.
@@ -133,9 +137,11 @@ fn read(document: &Document<'_>, top: &Section<'_, '_>, folder: &Path) -> Config
         );
         section.finish();
     }
+    config.storage = storage::storage(top, folder);
+    let has_storage = top.has("storage");
     let mut served = Vec::new();
     for section in top.sections("route", "[[route]]") {
-        if let Some(route) = route::route(&section, folder) {
+        if let Some(route) = route::route(&section, folder, has_storage) {
             warn(&route, &mut config.warnings);
             served.push(as_served(&route));
             config.routes.push(route);

@@ -40,8 +40,13 @@ pub struct RouteConfig {
     pub grants: Grants,
 }
 
-/// Reads one `[[route]]`; what is wrong is noted in the document. `folder` is the config file's.
-pub(super) fn route(section: &Section<'_, '_>, folder: &Path) -> Option<RouteConfig> {
+/// Reads one `[[route]]`; what is wrong is noted in the document. `folder` is the config file's;
+/// `has_storage` says whether there is anything to store in.
+pub(super) fn route(
+    section: &Section<'_, '_>,
+    folder: &Path,
+    has_storage: bool,
+) -> Option<RouteConfig> {
     let (path, params) = path(section).unzip();
     let mut route = RouteConfig {
         path: path.clone().unwrap_or_default(),
@@ -53,8 +58,9 @@ pub(super) fn route(section: &Section<'_, '_>, folder: &Path) -> Option<RouteCon
         websocket: WebSocketSettings::default(),
         guest: GuestLimits::default(),
         tenant: tenant(section),
-        grants: grants(section),
+        grants: Grants::default(),
     };
+    route.grants = grants(section, &route.instance, has_storage);
     if let Some(file) = section.text("component", COMPONENT) {
         route.component = folder.join(file);
         if !route.component.is_file() {
@@ -215,14 +221,12 @@ fn subprotocols(section: &Section<'_, '_>) -> Vec<String> {
     names
 }
 
-/// A tenant's name: short, and without what would need escaping anywhere.
+/// A tenant's name.
 fn tenant(section: &Section<'_, '_>) -> String {
     const TENANT: &str =
         "right is a name of up to 64 letters, digits, `-`, `_` and `.`, such as \"acme\"";
-    const CHARS_MAX: usize = 64;
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     match section.text("tenant", TENANT) {
-        Some(name) if !name.is_empty() && name.len() <= CHARS_MAX && name.bytes().all(fits) => name,
+        Some(name) if is_name(&name) => name,
         Some(_) => {
             section.refuse("tenant", TENANT);
             String::new()
@@ -232,12 +236,43 @@ fn tenant(section: &Section<'_, '_>) -> String {
 }
 
 /// `[route.grants]`.
-fn grants(section: &Section<'_, '_>) -> Grants {
-    let grants = Grants::default();
+fn grants(section: &Section<'_, '_>, instance: &InstanceModel, has_storage: bool) -> Grants {
+    const NO_STORAGE: &str = "the server has no storage: add `[storage]` with \
+        `path = \"wharf.redb\"`, or `path = \"memory\"` for what may be lost at its end";
+    let mut grants = Grants::default();
     if let Some(section) = section.section("grants", "[route.grants]") {
+        grants.keyvalue = buckets(&section);
+        section.flag("timers", &mut grants.timers);
+        if grants.need_storage(instance) && !has_storage {
+            let key = if grants.keyvalue.is_empty() {
+                "timers"
+            } else {
+                "keyvalue"
+            };
+            section.refuse(key, NO_STORAGE);
+        }
         section.finish();
     }
     grants
+}
+
+/// Names of buckets: as a tenant's.
+fn buckets(section: &Section<'_, '_>) -> Vec<String> {
+    const BUCKETS: &str = "right is a list of bucket names, such as [\"default\"], each of up to 64 \
+        letters, digits, `-`, `_` and `.`";
+    let names = section.texts("keyvalue", BUCKETS).unwrap_or_default();
+    if !names.iter().all(|name| is_name(name)) {
+        section.refuse("keyvalue", BUCKETS);
+        return Vec::new();
+    }
+    names
+}
+
+/// Short, and without what would need escaping anywhere.
+fn is_name(name: &str) -> bool {
+    const CHARS_MAX: usize = 64;
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    !name.is_empty() && name.len() <= CHARS_MAX && name.bytes().all(fits)
 }
 
 fn websocket(section: &Section<'_, '_>, settings: &mut WebSocketSettings) {

@@ -1,6 +1,7 @@
 //! Many small files and what is said about them.
 
 use super::*;
+use crate::storage::StoragePlace;
 
 /// A folder with the files that the documents name.
 fn folder() -> PathBuf {
@@ -323,6 +324,54 @@ fn parts_of_a_route_have_to_fit() {
             "4: [route.guest] hostcall_bytes_max = \"1KiB\": the handler could not send a message of max_message_bytes (1048576)",
         ],
     );
+}
+
+#[test]
+fn a_storage_has_a_place_and_limits() {
+    let config = parse("[storage]\npath = \"a.redb\"\ntenant_bytes_max = \"1MiB\"").expect("right");
+    let storage = config.storage.expect("there is one");
+    assert_eq!(storage.tenant_bytes_max, 1 << 20);
+    assert!(matches!(storage.place, StoragePlace::File(file) if file == folder().join("a.redb")));
+    let config = parse("[storage]\npath = \"memory\"").expect("right");
+    assert_eq!(
+        config.storage,
+        Some(StorageSettings::new(StoragePlace::Memory))
+    );
+    check(
+        "[storage]\ntenant_keys_max = -1",
+        &[
+            "1: [storage] path is missing: right is the path of a file, such as \"wharf.redb\", or \"memory\"",
+            "2: [storage] tenant_keys_max = -1: right is a number from 0 to 1000000000",
+        ],
+    );
+}
+
+#[test]
+fn what_is_stored_needs_a_storage() {
+    check_route(
+        "grants.keyvalue = [\"default\"]",
+        &[
+            "4: [route.grants] keyvalue = [\"default\"]: the server has no storage: add `[storage]` with `path = \"wharf.redb\"`, or `path = \"memory\"` for what may be lost at its end",
+        ],
+    );
+    check_route(
+        "instance = \"{room}\"\ngrants.timers = true",
+        &[
+            "5: [route.grants] timers = true: the server has no storage: add `[storage]` with `path = \"wharf.redb\"`, or `path = \"memory\"` for what may be lost at its end",
+        ],
+    );
+    let own = "[[route]]\npath = \"/a\"\ncomponent = \"a.wasm\"\ngrants.timers = true";
+    assert!(parse(own).is_ok(), "timers of a session end with it");
+    let names = "right is a list of bucket names, such as [\"default\"], each of up to 64 letters, digits, `-`, `_` and `.`";
+    for wrong in ["[\"a/b\"]", "[\"\"]", "7"] {
+        check_route(
+            &format!("grants.keyvalue = {wrong}"),
+            &[&format!("4: [route.grants] keyvalue = {wrong}: {names}")],
+        );
+    }
+    let text = "[storage]\npath = \"memory\"\n[[route]]\npath = \"/a\"\ncomponent = \"a.wasm\"\ngrants.keyvalue = [\"a\", \"b\"]";
+    let config = parse(text).expect("it is allowed");
+    assert_eq!(config.routes[0].grants.keyvalue, ["a", "b"]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod admission;
 mod hosted;
 mod placement;
 mod runner;
+mod timing;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -186,6 +187,9 @@ impl Dispatcher {
 
     /// Nobody finds this instance any more.
     fn forget(&self, hosted: &Hosted) {
+        if hosted.is_exclusive() {
+            self.services().timers.forget(hosted.serial());
+        }
         if let Some(key) = hosted.key() {
             let mut keyed = self.0.keyed.borrow_mut();
             if keyed

@@ -46,7 +46,7 @@ pub(crate) fn place(route: &Route, request: &Request, here: usize, workers: usiz
 
 /// The same on every worker: the hasher has no random keys. A peer that picks keys for one worker
 /// gains no more than by opening as many sessions in one room.
-fn worker_of(key: &InstanceKey, workers: usize) -> usize {
+pub(super) fn worker_of(key: &InstanceKey, workers: usize) -> usize {
     let mut hasher = std::hash::DefaultHasher::new();
     key.hash(&mut hasher);
     (hasher.finish() % workers as u64) as usize

@@ -13,7 +13,7 @@ use crate::capability::Surroundings;
 use crate::fault::Fault;
 use crate::guest::{Acceptance, Instance, Program};
 use crate::id::IncidentId;
-use crate::mailbox::{Connecting, Lane, Stop, Work};
+use crate::mailbox::{Connecting, Lane, Stop, TimerCall, Work};
 
 /// Serves an instance from its start to its end.
 pub(super) async fn run(dispatcher: Dispatcher, hosted: Rc<Hosted>, program: Arc<Program>) {
@@ -64,6 +64,7 @@ async fn serve(
                 }
                 outcome?;
             }
+            Work::Timer(call) => Box::pin(ring(&mut instance, lane, call)).await?,
             Work::Vacated if hosted.is_vacant() => return Ok(()),
             Work::Vacated => {}
         }
@@ -75,6 +76,7 @@ fn surroundings(dispatcher: &Dispatcher, hosted: &Hosted) -> Surroundings {
         members: hosted.members().clone(),
         route: hosted.route().clone(),
         services: dispatcher.services().clone(),
+        timer_owner: dispatcher.owner_of(hosted),
     }
 }
 
@@ -96,11 +98,25 @@ async fn connect(
     }
 }
 
+/// Tells the handler of a timer, unless it was cancelled while it waited.
+async fn ring(instance: &mut Instance, lane: &Lane, call: TimerCall) -> Result<(), Fault> {
+    let outcome = if call.wanted.get() {
+        corked(lane, pin!(instance.on_timer(&call.name))).await
+    } else {
+        Ok(())
+    };
+    // Who asked waits for it as long as the worker lives.
+    let _ = call.answer.send(outcome.clone());
+    outcome
+}
+
 /// The instance could not start: tells those who wait for it why.
 fn refuse_waiting(hosted: &Hosted, fault: &Fault) {
     while let Some(work) = hosted.inbox().take() {
-        if let Work::Connect(connecting) = work {
-            let _ = connecting.answer.send(Err(fault.clone()));
+        match work {
+            Work::Connect(connecting) => drop(connecting.answer.send(Err(fault.clone()))),
+            Work::Timer(call) => drop(call.answer.send(Err(fault.clone()))),
+            Work::Open(_) | Work::Messages(_) | Work::Close(..) | Work::Vacated => {}
         }
     }
 }

@@ -9,8 +9,8 @@ use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, L
 use super::engine::Engine;
 use super::limits::GuestLimits;
 use crate::capability::bindings::{Acceptance, Delivery, Ending, Rejection, UpgradeRequest};
-use crate::capability::sessions::{FUNCTIONS, REQUEST};
-use crate::capability::{Capability, PACKAGE, VERSION, judge};
+use crate::capability::sessions::{self, REQUEST};
+use crate::capability::{Capability, PACKAGE, VERSION, judge, timers};
 use crate::catalog::Grants;
 
 /// wasm counts memory in pages.
@@ -21,6 +21,7 @@ pub(super) type OnOpen = (u64,);
 pub(super) type OnMessages = (&'static [Delivery<'static>],);
 pub(super) type OnClose = (u64, Ending<'static>);
 pub(super) type OnConnect = (UpgradeRequest<&'static str, &'static [u8]>,);
+pub(super) type OnTimer = (&'static str,);
 pub(super) type Connected = (Result<Acceptance, Rejection>,);
 
 /// Which world of the contract a component implements.
@@ -76,6 +77,8 @@ pub enum ProgramError {
         /// What it exports instead.
         exports: Vec<String>,
     },
+    /// It sets timers and does not export what they would call.
+    NoTimerHandler,
     /// A function is missing or has another type than the contract says.
     WrongType {
         /// The interface and the function.
@@ -130,6 +133,12 @@ impl fmt::Display for ProgramError {
                     exports => write!(formatter, "it exports {}", exports.join(", ")),
                 }
             }
+            Self::NoTimerHandler => write!(
+                formatter,
+                "the component imports {PACKAGE}/timers and does not export \
+                 {PACKAGE}/timer-handler@{VERSION}: nobody would be called; in Rust, implement \
+                 TimerHandler and write export!(MyHandler, timers)"
+            ),
             Self::WrongType { function, reason } => {
                 write!(
                     formatter,
@@ -157,6 +166,7 @@ pub(super) struct Exports {
     pub(super) on_messages: ComponentExportIndex,
     pub(super) on_close: ComponentExportIndex,
     pub(super) on_connect: Option<ComponentExportIndex>,
+    pub(super) on_timer: Option<ComponentExportIndex>,
 }
 
 impl Exports {
@@ -194,6 +204,9 @@ impl Examined {
         let exports = self.exports.clone()?;
         if !refused.is_empty() {
             return Err(ProgramError::ImportsRefused(refused));
+        }
+        if self.needs(Capability::Timers) && exports.on_timer.is_none() {
+            return Err(ProgramError::NoTimerHandler);
         }
         self.fits.clone().map(|()| exports)
     }
@@ -283,11 +296,13 @@ fn check_functions(
     let ComponentItem::ComponentInstance(instance) = import else {
         return Err("it is an interface here, and something else in the component".to_owned());
     };
-    if granted != Capability::Sessions {
-        return Ok(granted);
-    }
+    let functions = match granted {
+        Capability::Sessions => sessions::FUNCTIONS,
+        Capability::Timers => timers::FUNCTIONS,
+        Capability::Types | Capability::Wasi | Capability::KeyValue => return Ok(granted),
+    };
     let unknown = instance.exports(engine.wasm()).find(|(name, item)| {
-        matches!(item.ty, ComponentItem::ComponentFunc(_)) && !FUNCTIONS.contains(name)
+        matches!(item.ty, ComponentItem::ComponentFunc(_)) && !functions.contains(name)
     });
     match unknown {
         Some((name, _)) => Err(format!(
@@ -320,11 +335,21 @@ fn find_exports(component: &Component, names: &[String]) -> Result<Exports, Prog
         )?),
         None => None,
     };
+    let on_timer = match interface("timer-handler") {
+        Some(timers) => Some(function::<OnTimer, ()>(
+            component,
+            &timers,
+            "timer-handler",
+            "on-timer",
+        )?),
+        None => None,
+    };
     Ok(Exports {
         on_open: function::<OnOpen, ()>(component, &handler, "handler", "on-open")?,
         on_messages: function::<OnMessages, ()>(component, &handler, "handler", "on-messages")?,
         on_close: function::<OnClose, ()>(component, &handler, "handler", "on-close")?,
         on_connect,
+        on_timer,
     })
 }
 

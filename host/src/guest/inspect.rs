@@ -91,6 +91,10 @@ impl fmt::Display for Report {
                     Ok(Capability::Types) => "granted: types only".to_owned(),
                     Ok(Capability::Sessions) => "granted: its own sessions".to_owned(),
                     Ok(Capability::Wasi) => "granted: WASI with nothing behind it".to_owned(),
+                    Ok(Capability::KeyValue) => {
+                        "with the grant keyvalue: keys and values in buckets".to_owned()
+                    }
+                    Ok(Capability::Timers) => "with the grant timers: its own timers".to_owned(),
                     Err(reason) => format!("REFUSED: {reason}"),
                 };
                 format!("{:width$}  {verdict}", import.name)

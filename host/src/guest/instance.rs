@@ -12,7 +12,7 @@ use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
 use wharf_protocol::MessageKind;
 
 use super::call::{CpuMeter, Deadlines};
-use super::examine::{Connected, Exports, OnClose, OnConnect, OnMessages, OnOpen};
+use super::examine::{Connected, Exports, OnClose, OnConnect, OnMessages, OnOpen, OnTimer};
 use super::limits::Limiter;
 use super::program::Program;
 use super::state::State;
@@ -46,6 +46,7 @@ struct Functions {
     on_messages: TypedFunc<OnMessages, ()>,
     on_close: TypedFunc<OnClose, ()>,
     on_connect: Option<TypedFunc<OnConnect, Connected>>,
+    on_timer: Option<TypedFunc<OnTimer, ()>>,
 }
 
 impl Instance {
@@ -60,7 +61,13 @@ impl Instance {
             .log
             .as_ref()
             .map(|log| WasiState::new(log, limits.handles_max));
-        let state = State::new(surroundings, wasi, Limiter::new(limits), Arc::clone(&meter));
+        let state = State::new(
+            surroundings,
+            wasi,
+            Limiter::new(limits),
+            Arc::clone(&meter),
+            limits.handles_max,
+        );
         let mut store = Store::new(program.engine.wasm(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.hostcall_bytes_max);
@@ -149,6 +156,13 @@ impl Instance {
             .await
     }
 
+    /// Tells the guest of a timer that is due; only for programs that take timers.
+    pub(crate) async fn on_timer(&mut self, name: &str) -> Result<(), Fault> {
+        let function = self.functions.on_timer;
+        let function = function.expect("timers are called only of programs that export it");
+        self.call(function, (name,)).await
+    }
+
     async fn call<Params, Return>(
         &mut self,
         function: TypedFunc<Params, Return>,
@@ -194,11 +208,16 @@ impl Functions {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
         };
+        let on_timer = match &exports.on_timer {
+            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
+            None => None,
+        };
         Ok(Self {
             on_open: instance.get_typed_func(&mut *store, exports.on_open)?,
             on_messages: instance.get_typed_func(&mut *store, exports.on_messages)?,
             on_close: instance.get_typed_func(&mut *store, exports.on_close)?,
             on_connect,
+            on_timer,
         })
     }
 }

@@ -11,7 +11,7 @@ use super::engine::Engine;
 use super::examine::{Examined, Exports, ProgramError, World, examine};
 use super::limits::GuestLimits;
 use super::state::State;
-use crate::capability::{Capability, GuestLog, link_wasi, sessions};
+use crate::capability::{Capability, GuestLog, keyvalue, link_wasi, sessions, timers};
 use crate::catalog::Grants;
 
 /// A program; shared by all workers.
@@ -72,6 +72,11 @@ impl Program {
         self.asks_for_requests
     }
 
+    /// Whether it has a function for timers that are due.
+    pub(crate) fn has_timers(&self) -> bool {
+        self.exports.on_timer.is_some()
+    }
+
     /// Whether it decides about handshakes itself.
     pub(crate) fn has_handshake(&self) -> bool {
         self.exports.world() == World::Service
@@ -96,6 +101,12 @@ pub(super) fn link(
     let defined = (|| {
         if examined.needs(Capability::Sessions) {
             sessions::link(&mut linker)?;
+        }
+        if examined.needs(Capability::KeyValue) {
+            keyvalue::link(&mut linker)?;
+        }
+        if examined.needs(Capability::Timers) {
+            timers::link(&mut linker)?;
         }
         if examined.needs(Capability::Wasi) {
             link_wasi(&mut linker)?;

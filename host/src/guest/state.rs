@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use send_wrapper::SendWrapper;
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use super::call::CpuMeter;
@@ -17,6 +18,8 @@ pub(super) struct State {
     surroundings: SendWrapper<Surroundings>,
     /// Boxed and only there if the program imports WASI: it is a kilobyte that most do without.
     wasi: Option<Box<WasiState>>,
+    /// What the guest's other handles stand for.
+    resources: ResourceTable,
     pub(super) limiter: Limiter,
     pub(super) meter: Arc<CpuMeter>,
 }
@@ -27,10 +30,14 @@ impl State {
         wasi: Option<WasiState>,
         limiter: Limiter,
         meter: Arc<CpuMeter>,
+        handles_max: usize,
     ) -> Self {
+        let mut resources = ResourceTable::new();
+        resources.set_max_capacity(handles_max);
         Self {
             surroundings: SendWrapper::new(surroundings),
             wasi: wasi.map(Box::new),
+            resources,
             limiter,
             meter,
         }
@@ -40,6 +47,10 @@ impl State {
 impl HostView for State {
     fn surroundings(&self) -> &Surroundings {
         &self.surroundings
+    }
+
+    fn resources(&mut self) -> &mut ResourceTable {
+        &mut self.resources
     }
 }
 

@@ -16,6 +16,7 @@ use crate::capability::{Services, Surroundings};
 use crate::catalog::{Grants, ProgramId, Route, Target};
 use crate::fault::{Fault, GuestFault, HostFault};
 use crate::mailbox::{Lane, Members};
+use crate::timers::Owner;
 
 /// The types that the contract's functions need, imported as every component does.
 const TYPES: &str = r#"
@@ -103,7 +104,8 @@ fn around(members: Members) -> Surroundings {
     Surroundings {
         members,
         route: Arc::new(Route::new("/", Target::Component(ProgramId(0)))),
-        services: Rc::new(Services { lane }),
+        services: Rc::new(Services::without_storage(lane)),
+        timer_owner: Owner::Session(0),
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use wharf_protocol::{Ending, MessageKind};
 
 use super::Outbox;
+use crate::fault::Fault;
 use crate::request::Request;
 
 /// A session that has so much unfinished is not read from. One message may pass it.
@@ -41,6 +42,8 @@ pub(crate) enum Work<Answer> {
     Messages(Batch),
     /// A session has ended.
     Close(Outbox, Ending),
+    /// A timer is due.
+    Timer(TimerCall),
     /// Whoever needed the instance may be gone: it should look whether to go on.
     Vacated,
 }
@@ -49,6 +52,14 @@ pub(crate) enum Work<Answer> {
 pub(crate) struct Connecting<Answer> {
     pub(crate) request: Request,
     pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+/// A timer that is due and waits for its call. If it is dropped unanswered, nobody was asked.
+pub(crate) struct TimerCall {
+    pub(crate) name: Box<str>,
+    /// False if it was cancelled or set anew meanwhile.
+    pub(crate) wanted: Rc<Cell<bool>>,
+    pub(crate) answer: oneshot::Sender<Result<(), Fault>>,
 }
 
 /// Messages for one guest call, their payloads in one piece of memory.

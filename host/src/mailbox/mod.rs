@@ -11,7 +11,7 @@ mod members;
 mod outbox;
 
 pub(crate) use self::facts::{AUTO_RESPONSE_BYTES_MAX, Facts, TAGS_MAX};
-pub(crate) use self::inbox::{Batch, Connecting, Inbox, InboxClosed, Work};
+pub(crate) use self::inbox::{Batch, Connecting, Inbox, InboxClosed, TimerCall, Work};
 pub(crate) use self::lane::Lane;
 pub(crate) use self::members::Members;
 pub(crate) use self::outbox::{Outbox, OutboxConfig, OutboxParts, SendError, SlowReader, Stop};

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -12,12 +13,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Server;
 use super::route::{Route, Source};
-use super::worker::{self, WorkerParts};
+use super::worker::{self, Inlets, WorkerParts};
 use crate::catalog::{self, Catalog, Grants, Page, ProgramId, Target};
 use crate::dispatch::Counters;
 use crate::guest::{Engine, EngineConfig, GuestLimits, Program};
 use crate::id::random_u64;
 use crate::ingress::{IngressLimits, Places, TlsFiles};
+use crate::kv::Kv;
+use crate::storage::{Storage, StorageSettings};
+use crate::timers::{self, TimerParts};
 
 /// Connections that the kernel keeps until a worker accepts them.
 const BACKLOG: i32 = 4096;
@@ -32,6 +36,7 @@ pub struct Builder {
     tls: Option<TlsFiles>,
     limits: IngressLimits,
     engine: EngineConfig,
+    storage: Option<StorageSettings>,
 }
 
 impl Builder {
@@ -86,6 +91,14 @@ impl Builder {
         self
     }
 
+    /// Keeps what components store; needed by who grants `keyvalue`, or `timers` to
+    /// instances that serve more than one session.
+    #[must_use]
+    pub fn storage(mut self, settings: StorageSettings) -> Self {
+        self.storage = Some(settings);
+        self
+    }
+
     /// Starts the server; resolves when it accepts connections. Needs no particular runtime.
     ///
     /// # Errors
@@ -114,12 +127,18 @@ impl Builder {
             .collect::<Result<_, _>>()?;
         let tls = self.tls.map(TlsFiles::load).transpose()?;
         let secure = tls.is_some();
+        let stored = open_storage(self.storage.as_ref(), &self.routes)?;
+        let (kv, timers, storage_thread) = match stored {
+            Some((kv, timers, thread)) => (Some(kv), Some(timers), Some(thread)),
+            None => (None, None, None),
+        };
         let engine = Engine::new(&self.engine)?;
         let (routes, programs) = compile(&engine, self.routes, self.pages)?;
         let catalog = Catalog::new(routes).map_err(|error| anyhow!(error.reason))?;
         let counters = Arc::new(Counters::default());
         let (peers, inlets): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let (timer_addresses, mail) = timers::addresses(workers);
         let parts = WorkerParts {
             origin: std::time::Instant::now(),
             run: random_u64(),
@@ -129,18 +148,23 @@ impl Builder {
             counters: counters.clone(),
             places: Arc::new(Places::new(self.limits)),
             tls,
+            kv,
+            timers,
+            timer_addresses,
         };
         let mut controls = Vec::new();
         let mut threads = Vec::new();
-        for (index, inlet) in inlets.into_iter().enumerate() {
+        for (index, (peers, timers)) in inlets.into_iter().zip(mail).enumerate() {
             let listeners = listeners.iter().map(TcpListener::try_clone);
             let listeners = listeners
                 .collect::<Result<_, _>>()
                 .context("share a listener")?;
-            let (control, thread) = worker::spawn(index, parts.clone(), listeners, inlet)?;
+            let inlets = Inlets { peers, timers };
+            let (control, thread) = worker::spawn(index, parts.clone(), listeners, inlets)?;
             controls.push(control);
             threads.push(thread);
         }
+        threads.extend(storage_thread);
         Ok(Server {
             addresses,
             secure,
@@ -158,6 +182,27 @@ impl Builder {
             None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
         }
     }
+}
+
+/// Opens what the routes need; a server that grants nothing of it may do without.
+fn open_storage(
+    settings: Option<&StorageSettings>,
+    routes: &[Route],
+) -> Result<Option<(Kv, TimerParts, JoinHandle<()>)>> {
+    let Some(settings) = settings else {
+        return match routes.iter().find(|route| route.needs_storage()) {
+            None => Ok(None),
+            Some(route) => bail!(
+                "the route {} is granted storage, and the server has none: name a place with \
+                 Builder::storage",
+                route.pattern
+            ),
+        };
+    };
+    let (storage, thread) = Storage::open(settings).map_err(|reason| anyhow!(reason))?;
+    tracing::info!(place = %settings.place, "storage open");
+    let timers = TimerParts::new(storage.clone(), settings)?;
+    Ok(Some((Kv::new(storage, settings)?, timers, thread)))
 }
 
 /// Listens on an address, ready to be shared by the workers.

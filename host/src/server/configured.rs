@@ -16,6 +16,9 @@ impl Builder {
             self = self.tls(files);
         }
         self = self.limits(|limits| *limits = config.limits);
+        if let Some(settings) = config.storage {
+            self = self.storage(settings);
+        }
         self = self.engine(|engine| *engine = config.engine);
         self = config
             .routes

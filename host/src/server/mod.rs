@@ -33,6 +33,7 @@ pub struct Server {
     addresses: Vec<SocketAddr>,
     secure: bool,
     workers: Vec<UnboundedSender<Control>>,
+    /// The workers', and behind them that of the storage.
     threads: Vec<JoinHandle<()>>,
     counters: Arc<Counters>,
     next_worker: AtomicUsize,
@@ -120,7 +121,7 @@ impl Server {
     /// Ends every session and every thread at once.
     ///
     /// # Errors
-    /// When a worker had panicked.
+    /// When a worker or the storage had panicked.
     pub async fn shutdown(mut self) -> Result<()> {
         self.workers.clear();
         let threads = std::mem::take(&mut self.threads);
@@ -137,7 +138,7 @@ impl Server {
             .context("a thread to wait for the workers")?;
         match all.await {
             Ok(0) => Ok(()),
-            _ => bail!("a worker had panicked"),
+            _ => bail!("a thread of the server had panicked"),
         }
     }
 }

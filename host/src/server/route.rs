@@ -135,6 +135,15 @@ impl Route {
         self
     }
 
+    /// Whether its component may store what outlives an instance.
+    pub(super) fn needs_storage(&self) -> bool {
+        match &self.instance {
+            Instances::Checked(model) => self.grants.need_storage(model),
+            // Any key will do: it is none of one session.
+            Instances::Template(_) => self.grants.need_storage(&InstanceModel::Shared),
+        }
+    }
+
     /// The route as the catalog keeps it.
     pub(super) fn check(self, program: ProgramId) -> Result<catalog::Route> {
         let instance = match self.instance {

@@ -19,9 +19,11 @@ use crate::catalog::Catalog;
 use crate::dispatch::{Counters, Dispatcher, DispatcherParts, PeerCommand};
 use crate::guest::Program;
 use crate::ingress::{Ingress, Places, Tls};
+use crate::kv::Kv;
 use crate::mailbox::Lane;
 use crate::request::Remote;
 use crate::session;
+use crate::timers::{Addresses, Mail, TimerParts, Timers};
 use crate::wire::Socket;
 
 /// How often a draining worker looks whether its sessions have ended.
@@ -49,6 +51,15 @@ pub(super) struct WorkerParts {
     pub(super) counters: Arc<Counters>,
     pub(super) places: Arc<Places>,
     pub(super) tls: Option<Arc<Tls>>,
+    pub(super) kv: Option<Kv>,
+    pub(super) timers: Option<TimerParts>,
+    pub(super) timer_addresses: Addresses,
+}
+
+/// What other workers send to one.
+pub(super) struct Inlets {
+    pub(super) peers: UnboundedReceiver<PeerCommand>,
+    pub(super) timers: Mail,
 }
 
 /// Starts a worker.
@@ -56,7 +67,7 @@ pub(super) fn spawn(
     index: usize,
     parts: WorkerParts,
     listeners: Vec<TcpListener>,
-    peers: UnboundedReceiver<PeerCommand>,
+    inlets: Inlets,
 ) -> Result<(UnboundedSender<Control>, JoinHandle<()>)> {
     let (control, controls) = unbounded_channel();
     let thread = std::thread::Builder::new().name(format!("wharf-worker-{index}"));
@@ -69,11 +80,11 @@ pub(super) fn spawn(
                 Err(error) => return drop(ready.send(Err(error))),
             };
             runtime.block_on(async move {
-                let worker = Worker::new(index, parts);
+                let worker = Worker::new(index, parts, inlets.timers);
                 let listening = worker.listen(listeners);
                 let listens = listening.is_ok();
                 if ready.send(listening).is_ok() && listens {
-                    worker.run(controls, peers).await;
+                    worker.run(controls, inlets.peers).await;
                 }
             });
         })
@@ -86,23 +97,38 @@ pub(super) fn spawn(
 }
 
 struct Worker {
+    catalog: Arc<Catalog>,
     dispatcher: Dispatcher,
     ingress: Rc<Ingress>,
 }
 
 impl Worker {
-    fn new(index: usize, parts: WorkerParts) -> Self {
+    fn new(index: usize, parts: WorkerParts, mail: Mail) -> Self {
         let workers = parts.peers.len();
         let lane = Rc::new(Lane::new(parts.origin, parts.run, index, workers));
+        let timers = Timers::new(
+            index,
+            Rc::clone(&lane),
+            parts.timers,
+            parts.timer_addresses,
+            mail,
+        );
+        let services = Services {
+            lane,
+            kv: parts.kv,
+            timers: Rc::new(timers),
+        };
         let dispatcher = Dispatcher::new(DispatcherParts {
             worker: index,
-            services: Rc::new(Services { lane }),
+            services: Rc::new(services),
             programs: parts.programs,
             peers: parts.peers,
             counters: parts.counters,
         });
-        let ingress = Ingress::new(parts.catalog, dispatcher.clone(), parts.places, parts.tls);
+        let catalog = parts.catalog;
+        let ingress = Ingress::new(catalog.clone(), dispatcher.clone(), parts.places, parts.tls);
         Self {
+            catalog,
             dispatcher,
             ingress: Rc::new(ingress),
         }
@@ -124,6 +150,8 @@ impl Worker {
     ) {
         let lane = self.dispatcher.lane().clone();
         tokio::task::spawn_local(async move { lane.clock.run().await });
+        let (dispatcher, catalog) = (self.dispatcher.clone(), self.catalog.clone());
+        tokio::task::spawn_local(async move { dispatcher.run_timers(&catalog).await });
         loop {
             tokio::select! {
                 control = controls.recv() => match control {

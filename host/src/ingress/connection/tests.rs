@@ -27,9 +27,12 @@ fn ingress(limits: IngressLimits) -> Rc<Ingress> {
     let (peer, _) = mpsc::unbounded_channel();
     let dispatcher = Dispatcher::new(DispatcherParts {
         worker: 0,
-        services: Rc::new(Services {
-            lane: Rc::new(Lane::new(std::time::Instant::now(), 0, 0, 1)),
-        }),
+        services: Rc::new(Services::without_storage(Rc::new(Lane::new(
+            std::time::Instant::now(),
+            0,
+            0,
+            1,
+        )))),
         programs: Arc::new([]),
         peers: Arc::new([peer]),
         counters: Arc::new(Counters::default()),

@@ -1,0 +1,226 @@
+//! The one embedded database of a server: opens it, reads from any thread, and writes in groups.
+//!
+//! Knows no keys and no values: the domains above it own their tables. A write is durable when its
+//! future resolves. A thread of its own takes the writes of all workers and commits whatever has
+//! come together in one transaction, so that all of them share one flush to the disk.
+
+mod settings;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use redb::backends::InMemoryBackend;
+use redb::{
+    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable,
+    TableDefinition, WriteTransaction,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+pub use self::settings::{StoragePlace, StorageSettings};
+use self::writer::{Job, Pending};
+
+/// What the file holds, by name: so far only the version of its tables.
+const META: TableDefinition<&str, u64> = TableDefinition::new("wharf");
+/// Where the version stands in [`META`].
+const FORMAT_KEY: &str = "format";
+/// The version of the tables that this server reads and writes.
+const FORMAT: u64 = 1;
+
+/// What waits to be written, of all workers together. Who finds it full waits for room, and its
+/// guest with it: the call's wall time ends a longer wait.
+const WAITING_BYTES_MAX: usize = 64 << 20;
+/// The room is handed out in pieces of this size.
+const PIECE_BYTES: usize = 1 << 10;
+/// What a write costs beyond its value: its key and the job itself.
+const WRITE_COST_BYTES: usize = 4 << 10;
+
+/// The database could not do its part. The operator finds the reason in the log; a guest is told
+/// only that it happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StorageError(Arc<str>);
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StorageError {}
+
+impl StorageError {
+    fn ended() -> Self {
+        Self("the storage has ended".into())
+    }
+}
+
+macro_rules! from_redb {
+    ($($error:ty),+) => {$(
+        impl From<$error> for StorageError {
+            fn from(error: $error) -> Self {
+                Self(error.to_string().into())
+            }
+        }
+    )+};
+}
+from_redb!(
+    redb::StorageError,
+    redb::TableError,
+    redb::TransactionError,
+    redb::CommitError
+);
+
+/// The database of a server; a clone means the same one. It ends when the last clone is gone.
+#[derive(Clone)]
+pub(crate) struct Storage {
+    database: Arc<Database>,
+    jobs: mpsc::Sender<Box<dyn Job>>,
+    room: Arc<Semaphore>,
+}
+
+/// Room among the writes that wait; given back when the write is done.
+pub(crate) struct Room {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Storage {
+    /// Opens the database, creates it if it is not there, and starts its thread, which ends when
+    /// the last clone of the handle is gone and everything is written.
+    ///
+    /// # Errors
+    /// Where the database is and what hinders, with what would be right.
+    pub(crate) fn open(settings: &StorageSettings) -> Result<(Self, JoinHandle<()>), String> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(settings.cache_bytes);
+        let database = match &settings.place {
+            StoragePlace::Memory => builder
+                .create_with_backend(InMemoryBackend::new())
+                .map_err(|error| format!("the storage in memory: {error}"))?,
+            StoragePlace::File(file) => open_file(&mut builder, file)?,
+        };
+        check_format(&database)
+            .map_err(|reason| format!("the storage {}: {reason}", settings.place))?;
+        let database = Arc::new(database);
+        let (jobs, inlet) = mpsc::channel();
+        let of_writer = Arc::clone(&database);
+        let thread = std::thread::Builder::new()
+            .name("wharf-storage".into())
+            .spawn(move || writer::run(&of_writer, &inlet))
+            .map_err(|error| format!("a thread for the storage: {error}"))?;
+        let storage = Self {
+            database,
+            jobs,
+            room: Arc::new(Semaphore::new(WAITING_BYTES_MAX / PIECE_BYTES)),
+        };
+        Ok((storage, thread))
+    }
+
+    /// What is committed now, and stays so while the transaction lives.
+    pub(crate) fn read(&self) -> Result<ReadTransaction, StorageError> {
+        Ok(self.database.begin_read()?)
+    }
+
+    /// Waits until a value of so many bytes may wait to be written. The caller copies it only then.
+    pub(crate) async fn room_for(&self, bytes: usize) -> Room {
+        let pieces = (bytes + WRITE_COST_BYTES).min(WAITING_BYTES_MAX) / PIECE_BYTES;
+        let pieces = u32::try_from(pieces).expect("all the room has fewer pieces");
+        let permit = Arc::clone(&self.room).acquire_many_owned(pieces).await;
+        Room {
+            _permit: permit.expect("the semaphore is never closed"),
+        }
+    }
+
+    /// Does some work in a transaction, together with that of others; resolves when it is durable.
+    /// The work is done even if nobody waits for its outcome any more.
+    ///
+    /// An error of the work takes the whole group back, so it stands for a broken database only:
+    /// what the work itself decides against is an outcome.
+    pub(crate) async fn write<T: Send + 'static>(
+        &self,
+        room: Room,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, StorageError> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let (reply, outcome) = oneshot::channel();
+        let job = Box::new(Pending::new(work, reply, room));
+        self.jobs.send(job).map_err(|_| StorageError::ended())?;
+        outcome.await.map_err(|_| StorageError::ended())?
+    }
+
+    /// As [`Storage::write`], for a thread that may stand still: in a transaction of its own.
+    pub(crate) fn write_blocking<T>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        let transaction = self.database.begin_write()?;
+        let outcome = work(&transaction)?;
+        transaction.commit()?;
+        Ok(outcome)
+    }
+}
+
+fn open_file(builder: &mut Builder, file: &Path) -> Result<Database, String> {
+    let shown = file.display().to_string();
+    let of_callback = shown.clone();
+    builder.set_repair_callback(move |_| {
+        tracing::warn!(
+            file = of_callback,
+            "the storage was not closed: checking it, which takes longer the larger it is"
+        );
+    });
+    let at = |reason: &str| format!("the storage {shown}: {reason}");
+    builder.create(file).map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => at(
+            "another process has it open; end that one, or give each server a file of its own",
+        ),
+        DatabaseError::UpgradeRequired(_) => at("it has an older format, which this version cannot read"),
+        DatabaseError::Storage(redb::StorageError::Io(error)) => match error.kind() {
+            ErrorKind::NotFound => at("its folder does not exist; create it, or name another file"),
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                at("it cannot be read and written by this user; change its owner, or name another file")
+            }
+            ErrorKind::IsADirectory => at("it is a folder; name a file in it"),
+            ErrorKind::InvalidData => at(&no_database(file, &error)),
+            _ => at(&error.to_string()),
+        },
+        DatabaseError::Storage(redb::StorageError::Corrupted(what)) => at(&format!(
+            "it is damaged ({what}); put a copy of it in its place, or move it away to begin anew"
+        )),
+        error => at(&error.to_string()),
+    })
+}
+
+/// Tells a file that never was a database from one that has lost its beginning.
+fn no_database(file: &Path, error: &std::io::Error) -> String {
+    let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
+    format!("it is no storage of Wharf ({bytes} bytes; {error}); name another file")
+}
+
+/// Marks a new database and refuses one that another version has written.
+fn check_format(database: &Database) -> Result<(), String> {
+    let found = (|| {
+        let transaction = database.begin_write()?;
+        let found = {
+            let mut meta = transaction.open_table(META)?;
+            let found = meta.get(FORMAT_KEY)?.map(|guard| guard.value());
+            if found.is_none() {
+                meta.insert(FORMAT_KEY, FORMAT)?;
+            }
+            found.unwrap_or(FORMAT)
+        };
+        transaction.commit()?;
+        Ok::<_, StorageError>(found)
+    })();
+    match found {
+        Ok(FORMAT) => Ok(()),
+        Ok(other) => Err(format!(
+            "its tables have version {other}, and this server knows version {FORMAT} only"
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}
