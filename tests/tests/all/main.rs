@@ -7,6 +7,7 @@
     reason = "tests state facts; a broken one is the failure to show"
 )]
 
+mod crash;
 mod deflate;
 mod ends;
 mod frames;
@@ -23,4 +24,6 @@ mod promises;
 mod routes;
 mod server;
 mod session;
+mod storage;
+mod timers;
 mod village;

@@ -333,6 +333,41 @@ pub(crate) const PROMISES: &[Promise] = &[
         "guest.imports",
         "imports what was not granted: refused at deploy, each import named; never at run",
     ),
+    // What is stored.
+    behaviour(
+        "kv.store",
+        "`wasi:keyvalue/store` and `atomics`: get, set, delete, exists, a range of keys with cursor, increment, cas",
+    ),
+    behaviour(
+        "kv.tenants",
+        "per tenant and bucket: two tenants never see each other's keys",
+    ),
+    behaviour(
+        "kv.durable",
+        "stored in an embedded transactional database: durable when `set` returns",
+    ),
+    behaviour(
+        "kv.granted",
+        "deny by default: a component that imports an ungranted capability is refused by name at load",
+    ),
+    Promise {
+        id: "kv.crash",
+        page: Page::Load,
+        quote: "kill -9 at random loses nothing acknowledged (1,000 times in a test that may run longer than CI)",
+    },
+    fault(
+        "guest.stores",
+        "a guest fills its quota, opens buckets without end, sets timers without end: told the limit or cut; nobody else's storage is touched",
+    ),
+    behaviour("timers.named", "Timers: named, survive sleep"),
+    behaviour(
+        "timers.durable",
+        "Timers: survive … a restart of the server; at least once",
+    ),
+    behaviour(
+        "timers.retried",
+        "Timers: retried with back-off when the handler traps",
+    ),
     // The issue's own load.
     Promise {
         id: "load.minute",

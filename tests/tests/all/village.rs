@@ -25,9 +25,21 @@ pub(crate) struct Village {
 
 impl Village {
     pub(crate) async fn new(mounts: impl IntoIterator<Item = Mount>) -> Self {
+        Self::on(Site::new(), mounts).await
+    }
+
+    /// With a storage of 8 MiB for each tenant.
+    pub(crate) async fn stored(mounts: impl IntoIterator<Item = Mount>) -> Self {
+        let site = Site::new()
+            .section("storage", "path", "wharf.redb")
+            .section("storage", "cache_bytes", "4MiB");
+        Self::on(site.section("storage", "tenant_bytes_max", "8MiB"), mounts).await
+    }
+
+    async fn on(site: Site, mounts: impl IntoIterator<Item = Mount>) -> Self {
         // The neighbours are quiet, and look up only at the end: pings would find nobody.
         let echo = Mount::new("/echo", "echo").shared();
-        let site = Site::new().mount(echo.websocket("ping_interval", "off"));
+        let site = site.mount(echo.websocket("ping_interval", "off"));
         let site = mounts.into_iter().fold(site, Site::mount);
         let server = Child::start(&site);
         let mut healthy = Vec::with_capacity(HEALTHY);
