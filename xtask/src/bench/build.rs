@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 
 use super::peers::{Peer, Program};
-use super::wharf::FAN_OUT_GUEST;
+use super::wharf::{FAN_OUT_GUEST, STORED_GUEST};
 use crate::{guests, process, served, tools};
 
 /// Where everything is, and what could not be had.
@@ -181,7 +181,7 @@ fn guests_for(chosen: &[&'static Peer]) -> Vec<&'static str> {
         .iter()
         .filter_map(|peer| peer.wharf())
         .map(|wharf| wharf.guest)
-        .chain([FAN_OUT_GUEST])
+        .chain([FAN_OUT_GUEST, STORED_GUEST])
         .collect();
     names.sort_unstable();
     names.dedup();

@@ -14,7 +14,7 @@ use super::machine::Machine;
 use super::peers::{Peer, Program};
 use super::rows::{Figure, Load, Row, Setup};
 use super::server::{Running, pinned};
-use super::wharf::{ECHO_PATH, FAN_OUT_PREFIX};
+use super::wharf::{ECHO_PATH, FAN_OUT_PREFIX, STORED_PATHS};
 use crate::process;
 
 /// What one measurement may take besides its window.
@@ -214,7 +214,7 @@ impl Bench<'_> {
         let window = self.plan.window.as_millis().to_string();
         let warm_up = self.plan.warm_up.as_millis().to_string();
         match row.load {
-            Load::Echo(echo) => {
+            Load::Echo(echo) | Load::Stored { echo, .. } => {
                 say("connections", echo.connections.to_string());
                 say("depth", echo.depth.to_string());
                 say("size", echo.size.to_string());
@@ -264,7 +264,7 @@ impl Bench<'_> {
 
 fn mode(load: Load) -> &'static str {
     match load {
-        Load::Echo(_) => "echo",
+        Load::Echo(_) | Load::Stored { .. } => "echo",
         Load::FanOut { .. } => "fan-out",
         Load::Idle { .. } => "idle",
         Load::Connect => "connect",
@@ -275,6 +275,8 @@ fn mode(load: Load) -> &'static str {
 fn path(row: &Row, peer: &Peer) -> &'static str {
     match (row.load, peer.wharf()) {
         (Load::FanOut { .. }, _) => "/fan-out",
+        (Load::Stored { writes: true, .. }, _) => STORED_PATHS[1],
+        (Load::Stored { writes: false, .. }, _) => STORED_PATHS[0],
         (_, Some(_)) => ECHO_PATH,
         (_, None) => "/",
     }

@@ -19,6 +19,11 @@ pub(super) struct Row {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Load {
     Echo(Echo),
+    /// Echoes by a handler that reads or writes a stored value for each.
+    Stored {
+        echo: Echo,
+        writes: bool,
+    },
     /// To so many connections.
     FanOut {
         connections: u32,
@@ -68,6 +73,8 @@ pub(super) enum Entrants {
     WithExtras,
     FanningOut,
     Workers,
+    /// Wharf alone: the others store nothing.
+    Storing,
 }
 
 impl Row {
@@ -84,6 +91,9 @@ impl Row {
             Entrants::Scaling => is_limit || rust_guest,
             Entrants::WithExtras => peer.extras && (wharf.is_none() || (rust_guest && shared)),
             Entrants::FanningOut => peer.fans_out && (wharf.is_none() || (rust_guest && shared)),
+            Entrants::Storing => {
+                rust_guest && wharf.is_some_and(|wharf| wharf.instance == "session")
+            }
             // The guest costs so much there that one processor loads two workers.
             Entrants::Workers => {
                 wharf.is_some_and(|wharf| wharf.instance == "session" && wharf.guest == "echo-js")
@@ -110,6 +120,16 @@ const fn text(depth: u32, size: u32) -> Load {
     })
 }
 
+const fn stored(writes: bool) -> Load {
+    let echo = Echo {
+        connections: 64,
+        depth: 1,
+        size: 125,
+        text: false,
+    };
+    Load::Stored { echo, writes }
+}
+
 const MESSAGE: Figure = Figure::Cpu("message");
 
 /// Most rows are plain echoes that all take part in.
@@ -123,7 +143,7 @@ const ROW: Row = Row {
     quick: false,
 };
 
-pub(super) static ROWS: [Row; 16] = [
+pub(super) static ROWS: [Row; 18] = [
     Row {
         name: "echo-125-d1",
         title: "echo, 125 B, depth 1, 64 connections",
@@ -206,6 +226,22 @@ pub(super) static ROWS: [Row; 16] = [
         load: Load::FanOut { connections: 1_000 },
         figure: Figure::Cpu("delivery"),
         entrants: Entrants::FanningOut,
+        quick: true,
+        ..ROW
+    },
+    Row {
+        name: "kv-read",
+        title: "a value read and 125 B echoed, depth 1, 64 connections",
+        load: stored(false),
+        entrants: Entrants::Storing,
+        quick: true,
+        ..ROW
+    },
+    Row {
+        name: "kv-write",
+        title: "a value of 125 B written durably and echoed, depth 1, 64 connections",
+        load: stored(true),
+        entrants: Entrants::Storing,
         quick: true,
         ..ROW
     },

@@ -12,6 +12,10 @@ use super::rows::Setup;
 /// Sends what follows the prefix to all of its sessions.
 pub(super) const FAN_OUT_GUEST: &str = "probe";
 pub(super) const FAN_OUT_PREFIX: &str = "broadcast ";
+/// Reads or writes a stored value for each message that it echoes.
+pub(super) const STORED_GUEST: &str = "keep";
+/// Where it reads, and where it writes.
+pub(super) const STORED_PATHS: [&str; 2] = ["/kv-read", "/kv-write"];
 /// What is echoed is asked for here; the key matters to keyed instances.
 pub(super) const ECHO_PATH: &str = "/echo/{key}";
 
@@ -29,10 +33,17 @@ pub(super) struct Config<'a> {
 
 impl Config<'_> {
     pub(super) fn write(&self, file: &Path) -> anyhow::Result<()> {
-        std::fs::write(file, self.text()).with_context(|| format!("writing {}", file.display()))
+        // Several servers live at a time: each has a storage of its own, new in each run.
+        let storage = file.with_extension("redb");
+        if storage.is_file() {
+            std::fs::remove_file(&storage)
+                .with_context(|| format!("removing {}", storage.display()))?;
+        }
+        std::fs::write(file, self.text(&storage))
+            .with_context(|| format!("writing {}", file.display()))
     }
 
-    fn text(&self) -> String {
+    fn text(&self, storage: &Path) -> String {
         let mut text = String::from("listen = \"127.0.0.1:0\"\n");
         // Writing to a String does not fail.
         let _ = writeln!(text, "workers = {}", self.wharf.workers);
@@ -52,6 +63,13 @@ impl Config<'_> {
         self.route(ECHO_PATH, self.wharf.guest, self.wharf.instance, &mut text);
         if self.guest(FAN_OUT_GUEST).is_file() {
             self.route("/fan-out", FAN_OUT_GUEST, "shared", &mut text);
+        }
+        if self.guest(STORED_GUEST).is_file() {
+            for path in STORED_PATHS {
+                self.route(path, STORED_GUEST, "session", &mut text);
+                text.push_str("grants.keyvalue = [\"default\"]\n");
+            }
+            let _ = writeln!(text, "\n[storage]\npath = {storage:?}");
         }
         text
     }
@@ -93,6 +111,6 @@ mod tests {
         let wanted = "listen = \"127.0.0.1:0\"\nworkers = 2\n\n[engine]\ninstances_max = 4\n\n[tls]\n\
             certificate = \"/tls/cert.pem\"\nkey = \"/tls/key.pem\"\n\n[[route]]\npath = \"/echo/{key}\"\n\
             component = \"/nowhere/echo.wasm\"\ninstance = \"{key}\"\n";
-        assert_eq!(config.text(), wanted);
+        assert_eq!(config.text(Path::new("/stored.redb")), wanted);
     }
 }
