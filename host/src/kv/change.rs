@@ -44,7 +44,7 @@ pub(super) fn change<T>(
     let found = usage.get(at.tenant)?.map(|found| found.value());
     let (keys, bytes, version) = found.unwrap_or_default();
     let (keys_without, bytes_without) = match old_bytes {
-        Some(old_bytes) => (keys - 1, bytes - old_bytes),
+        Some(old_bytes) => (keys.saturating_sub(1), bytes.saturating_sub(old_bytes)),
         None => (keys, bytes),
     };
     match change {

@@ -79,7 +79,7 @@ impl std::error::Error for KvError {}
 
 impl From<StorageError> for KvError {
     fn from(_: StorageError) -> Self {
-        // The operator's log has the reason: it is none of the guest's business.
+        // The thread that writes has told the operator the reason.
         Self::Storage
     }
 }
@@ -190,7 +190,7 @@ impl Bucket {
         let values = self.table()?;
         let found = values
             .get((&*self.0.tenant, &*self.0.name, key))
-            .map_err(StorageError::from)?;
+            .map_err(|error| self.failed(error))?;
         Ok(found.map(|found| see(found.value())))
     }
 
@@ -204,10 +204,10 @@ impl Bucket {
         let values = self.table()?;
         let range = values
             .range::<(&str, &str, &str)>((from, Bound::Unbounded))
-            .map_err(StorageError::from)?;
+            .map_err(|error| self.failed(error))?;
         let mut page = Page::default();
         for entry in range {
-            let (found, _) = entry.map_err(StorageError::from)?;
+            let (found, _) = entry.map_err(|error| self.failed(error))?;
             let (of_tenant, of_bucket, key) = found.value();
             if (of_tenant, of_bucket) != (tenant, bucket) {
                 break;
@@ -297,8 +297,21 @@ impl Bucket {
     }
 
     fn table(&self) -> Result<change::Values, KvError> {
-        let transaction = self.0.kv.storage.read()?;
-        Ok(transaction.open_table(VALUES).map_err(StorageError::from)?)
+        let transaction = self
+            .0
+            .kv
+            .storage
+            .read()
+            .map_err(|error| self.failed(error))?;
+        transaction
+            .open_table(VALUES)
+            .map_err(|error| self.failed(error))
+    }
+
+    /// Reading failed: the reason is for the operator, and none of the guest's business.
+    fn failed(&self, error: impl Into<StorageError>) -> KvError {
+        self.0.kv.storage.report(&error.into());
+        KvError::Storage
     }
 }
 

@@ -13,6 +13,7 @@ use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
@@ -82,6 +83,21 @@ pub(crate) struct Storage {
     database: Arc<Database>,
     jobs: mpsc::Sender<Box<dyn Job>>,
     room: Arc<Semaphore>,
+    failure: Arc<Failure>,
+}
+
+/// Tells the operator that the database fails, once: whoever asks it then hears the same again.
+#[derive(Default)]
+struct Failure {
+    is_told: AtomicBool,
+}
+
+impl Failure {
+    fn report(&self, error: &StorageError) {
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            tracing::error!("the storage fails, and what needs it with it: {error}");
+        }
+    }
 }
 
 /// Room among the writes that wait; given back when the write is done.
@@ -108,15 +124,17 @@ impl Storage {
             .map_err(|reason| format!("the storage {}: {reason}", settings.place))?;
         let database = Arc::new(database);
         let (jobs, inlet) = mpsc::channel();
-        let of_writer = Arc::clone(&database);
+        let failure = Arc::new(Failure::default());
+        let of_writer = (Arc::clone(&database), Arc::clone(&failure));
         let thread = std::thread::Builder::new()
             .name("wharf-storage".into())
-            .spawn(move || writer::run(&of_writer, &inlet))
+            .spawn(move || writer::run(&of_writer.0, &of_writer.1, &inlet))
             .map_err(|error| format!("a thread for the storage: {error}"))?;
         let storage = Self {
             database,
             jobs,
             room: Arc::new(Semaphore::new(WAITING_BYTES_MAX / PIECE_BYTES)),
+            failure,
         };
         Ok((storage, thread))
     }
@@ -124,6 +142,11 @@ impl Storage {
     /// What is committed now, and stays so while the transaction lives.
     pub(crate) fn read(&self) -> Result<ReadTransaction, StorageError> {
         Ok(self.database.begin_read()?)
+    }
+
+    /// What was read is not to be had: tells the operator, the first time.
+    pub(crate) fn report(&self, error: &StorageError) {
+        self.failure.report(error);
     }
 
     /// Waits until a value of so many bytes may wait to be written. The caller copies it only then.

@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use redb::{Database, WriteTransaction};
 use tokio::sync::oneshot;
 
-use super::{Room, StorageError};
+use super::{Failure, Room, StorageError};
 
 /// Writes in one transaction. More would only make the first of them wait longer.
 const GROUP_MAX: usize = 1_024;
@@ -66,21 +66,14 @@ where
 }
 
 /// Writes until the last handle to the storage is gone.
-pub(super) fn run(database: &Database, jobs: &mpsc::Receiver<Box<dyn Job>>) {
-    let mut failed = false;
+pub(super) fn run(database: &Database, failure: &Failure, jobs: &mpsc::Receiver<Box<dyn Job>>) {
     while let Ok(first) = jobs.recv() {
         let mut group = vec![first];
         group.extend(jobs.try_iter().take(GROUP_MAX - 1));
         let committed = commit(database, &mut group);
-        match &committed {
-            Err(error) if !failed => {
-                tracing::error!(
-                    "the storage cannot write, and answers so until a restart: {error}"
-                );
-            }
-            _ => {}
+        if let Err(error) = &committed {
+            failure.report(error);
         }
-        failed |= committed.is_err();
         for job in group {
             job.answer(committed.clone());
         }
