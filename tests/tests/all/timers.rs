@@ -168,3 +168,50 @@ fn a_timer_whose_handler_traps_comes_again() {
         ask(&mut observer, "get\tdefault\tfired trap-own", "1").await;
     });
 }
+
+#[test]
+fn the_examples_do_what_their_tables_say() {
+    covers("kv.store");
+    covers("timers.named");
+    scenario(async {
+        let counter = Mount::new("/counters/{counter}", "counter").set("instance", "{counter}");
+        let reminder = Mount::new("/rooms/{room}", "reminder").set("instance", "{room}");
+        let reminder = reminder.set("grants.keyvalue", ["missed"]);
+        let site = Site::new()
+            .section("storage", "path", "memory")
+            .mount(counter.set("grants.keyvalue", ["counters"]))
+            .mount(reminder.set("grants.timers", true));
+        let server = start(&site).await;
+        let mut first = Peer::connect(server.address, "/counters/a").await;
+        first.expect_text("0").await;
+        let mut second = Peer::connect(server.address, "/counters/a").await;
+        second.expect_text("0").await;
+        first.send_text("+").await;
+        first.expect_text("1").await;
+        second.expect_text("1").await;
+        second.send_text("mute").await;
+        second.send_text("-").await;
+        first.expect_text("0").await;
+        second.send_text("watch").await;
+        second.send_text("-").await;
+        first.expect_text("-1").await;
+        second.expect_text("-1").await;
+        let mut other = Peer::connect(server.address, "/counters/b").await;
+        other.expect_text("0").await;
+
+        let mut peer = Peer::connect(server.address, "/rooms/kitchen").await;
+        ask(&mut peer, "in 3600 the soup", "ok").await;
+        ask(&mut peer, "forget the soup", "ok").await;
+        ask(&mut peer, "in 0 the tea", "ok").await;
+        peer.expect_text("now the tea").await;
+        ask(&mut peer, "in 1 the cake", "ok").await;
+        peer.leave(1000).await;
+        // Whether somebody is back in time or not, it is said.
+        let mut peer = Peer::connect(server.address, "/rooms/kitchen").await;
+        let said = peer.text().await;
+        assert!(
+            ["now the cake", "missed the cake"].contains(&said.as_str()),
+            "{said}"
+        );
+    });
+}
