@@ -16,20 +16,25 @@ pub(crate) enum Due {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The interval runs from here.
-    AwaitingInterval { since: Instant },
-    /// Only a pong with this payload counts.
-    AwaitingPong { payload: [u8; 8], sent: Instant },
+    AwaitingInterval,
+    AwaitingPong,
 }
 
-/// The pings of one connection.
+/// The pings of one connection. Every idle connection has one, so it is kept
+/// dense: times that mean nothing stay where they are.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pinger {
     /// Milliseconds; zero when pings are off.
     interval_millis: u32,
     timeout_millis: u32,
+    /// From when the interval runs, or the time for the pong.
+    since: Instant,
+    /// While a pong is awaited: only one with this payload counts.
+    payload: [u8; 8],
+    /// While paused: since when.
+    paused_since: Instant,
+    is_paused: bool,
     state: State,
-    paused: Option<Instant>,
 }
 
 impl Pinger {
@@ -37,70 +42,73 @@ impl Pinger {
         Self {
             interval_millis: interval_millis(keepalive.ping_interval),
             timeout_millis: millis(keepalive.timeout),
-            state: State::AwaitingInterval { since: now },
-            paused: None,
+            since: now,
+            payload: [0; 8],
+            paused_since: now,
+            is_paused: false,
+            state: State::AwaitingInterval,
         }
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        if self.interval_millis == 0 || self.paused.is_some() {
+        if self.interval_millis == 0 || self.is_paused {
             return None;
         }
-        let (since, millis) = match self.state {
-            State::AwaitingInterval { since } => (since, self.interval_millis),
-            State::AwaitingPong { sent, .. } => (sent, self.timeout_millis),
+        let millis = match self.state {
+            State::AwaitingInterval => self.interval_millis,
+            State::AwaitingPong => self.timeout_millis,
         };
-        Some(since + Duration::from_millis(u64::from(millis)))
+        Some(self.since + Duration::from_millis(u64::from(millis)))
     }
 
     pub(crate) fn on_deadline(&self, now: Instant) -> Due {
         match (self.deadline(), self.state) {
-            (Some(deadline), State::AwaitingInterval { .. }) if now >= deadline => Due::SendPing,
-            (Some(deadline), State::AwaitingPong { .. }) if now >= deadline => Due::Expire,
+            (Some(deadline), State::AwaitingInterval) if now >= deadline => Due::SendPing,
+            (Some(deadline), State::AwaitingPong) if now >= deadline => Due::Expire,
             _ => Due::Nothing,
         }
     }
 
     pub(crate) fn ping_sent(&mut self, payload: [u8; 8], now: Instant) {
-        self.state = State::AwaitingPong { payload, sent: now };
+        (self.payload, self.since) = (payload, now);
+        self.state = State::AwaitingPong;
     }
 
     /// The next ping follows an interval after the one that is answered.
     pub(crate) fn pong_received(&mut self, answer: &[u8]) {
-        if let State::AwaitingPong { payload, sent } = self.state
-            && answer == payload
-        {
-            self.state = State::AwaitingInterval { since: sent };
+        if self.state == State::AwaitingPong && answer == self.payload {
+            self.state = State::AwaitingInterval;
         }
     }
 
     pub(crate) fn pause(&mut self, now: Instant) {
-        self.paused.get_or_insert(now);
+        if !core::mem::replace(&mut self.is_paused, true) {
+            self.paused_since = now;
+        }
     }
 
     /// How long the pause was: every wait on the peer is moved by it.
     pub(crate) fn resume(&mut self, now: Instant) -> Duration {
-        let Some(paused) = self.paused.take() else {
+        if !core::mem::take(&mut self.is_paused) {
             return Duration::ZERO;
-        };
-        let pause = now.saturating_since(paused);
-        match &mut self.state {
-            State::AwaitingInterval { since: start } | State::AwaitingPong { sent: start, .. } => {
-                *start = *start + pause;
-            }
         }
+        let pause = now.saturating_since(self.paused_since);
+        self.since = self.since + pause;
         pause
     }
 
     pub(crate) fn is_paused(&self) -> bool {
-        self.paused.is_some()
+        self.is_paused
     }
 
     /// Starts anew: a ping under way is forgotten.
     pub(crate) fn set_interval(&mut self, interval: Option<Duration>, now: Instant) {
         self.interval_millis = interval_millis(interval);
-        self.state = State::AwaitingInterval {
-            since: self.paused.unwrap_or(now),
+        self.state = State::AwaitingInterval;
+        self.since = if self.is_paused {
+            self.paused_since
+        } else {
+            now
         };
     }
 

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -79,8 +80,8 @@ pub(super) fn poll_append(
     cx: &mut Context<'_>,
     to: &mut Vec<u8>,
 ) -> Poll<io::Result<usize>> {
-    let mut bytes = [0; READ_BYTES];
-    let mut buffer = ReadBuf::new(&mut bytes);
+    let mut bytes = [const { MaybeUninit::uninit() }; READ_BYTES];
+    let mut buffer = ReadBuf::uninit(&mut bytes);
     ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
     to.extend_from_slice(buffer.filled());
     Poll::Ready(Ok(buffer.filled().len()))

@@ -96,13 +96,9 @@ struct Shared {
     /// Bytes of this session that were read and that its instance has not finished with.
     in_flight_bytes: Cell<usize>,
     /// The session's task.
-    task: RefCell<Option<Waker>>,
+    task: Cell<Option<Waker>>,
     /// The deadline for which the task will be woken.
     armed: Cell<Option<Armed>>,
-    /// How many messages were refused as full, in which guest call.
-    refusals: Cell<(u32, u32)>,
-    /// Since when the peer has not taken enough; [`NOT_SLOW`] if it has.
-    slow_since: Cell<Instant>,
     extras: RefCell<Option<Box<Extras>>>,
 }
 
@@ -113,10 +109,12 @@ struct Extras {
     stop: Option<Stop>,
     /// Who waits for room or for the queue to empty.
     writers: Vec<Waker>,
+    /// How many messages were refused as full, in which guest call.
+    refusals: (u32, u32),
+    /// Since when the peer has not taken enough.
+    slow_since: Option<Instant>,
     facts: Option<Box<Facts>>,
 }
-
-const NOT_SLOW: Instant = Instant::from_millis(u64::MAX);
 
 /// What a session without extras was asked to do.
 static NO_STOP: Option<Stop> = None;
@@ -139,10 +137,8 @@ impl Outbox {
             may_wait: parts.may_wait,
             corked: Cell::new(false),
             in_flight_bytes: Cell::new(0),
-            task: RefCell::default(),
+            task: Cell::default(),
             armed: Cell::new(None),
-            refusals: Cell::default(),
-            slow_since: Cell::new(NOT_SLOW),
             extras: RefCell::new(extras),
         }))
     }
@@ -290,9 +286,11 @@ impl Outbox {
     /// loses the session.
     fn count_refusal(&self) {
         let call = self.0.lane.cork.call();
-        let (of_call, count) = self.0.refusals.get();
+        let mut extras = self.extras();
+        let (of_call, count) = extras.refusals;
         let count = if of_call == call { count + 1 } else { 1 };
-        self.0.refusals.set((call, count));
+        extras.refusals = (call, count);
+        drop(extras);
         if count == REFUSALS_A_CALL_MAX {
             self.stop(Stop::Now(Cause::HandlerOverLimit));
         }
@@ -382,18 +380,22 @@ impl Outbox {
 
     /// Wakes the session's task.
     pub(crate) fn wake(&self) {
-        if let Some(task) = self.0.task.borrow().as_ref() {
+        if let Some(task) = self.0.task.take() {
             task.wake_by_ref();
+            self.0.task.set(Some(task));
         }
     }
 
     /// Keeps the task's waker.
     pub(crate) fn register(&self, context: &Context<'_>) {
-        let mut task = self.0.task.borrow_mut();
-        match task.as_mut() {
-            Some(waker) => waker.clone_from(context.waker()),
-            None => *task = Some(context.waker().clone()),
-        }
+        let task = match self.0.task.take() {
+            Some(mut waker) => {
+                waker.clone_from(context.waker());
+                waker
+            }
+            None => context.waker().clone(),
+        };
+        self.0.task.set(Some(task));
     }
 
     /// The task is over: nobody is to be woken, nothing is to be kept.
@@ -401,7 +403,7 @@ impl Outbox {
         if let Some(armed) = self.0.armed.take() {
             self.0.lane.clock.disarm(armed);
         }
-        self.0.task.borrow_mut().take();
+        self.0.task.set(None);
         self.wake_writers();
     }
 
@@ -416,8 +418,9 @@ impl Outbox {
         if let Some(armed) = armed {
             clock.disarm(armed);
         }
-        if let Some(task) = self.0.task.borrow().as_ref() {
+        if let Some(task) = self.0.task.take() {
             self.0.armed.set(Some(clock.arm(deadline, task.clone())));
+            self.0.task.set(Some(task));
         }
     }
 
@@ -461,17 +464,20 @@ impl Outbox {
     /// `progress`: whether the socket has taken anything since the last call.
     pub(crate) fn follow_reader(&self, wire: &Wire, progress: bool, now: Instant) -> SlowReader {
         if !self.is_above_high_water(wire) {
-            self.0.slow_since.set(NOT_SLOW);
+            if let Some(extras) = &mut *self.0.extras.borrow_mut() {
+                extras.slow_since = None;
+            }
             self.wake_writers_if_room(wire);
             return SlowReader::No;
         }
         let over = wire.queued_bytes() >= self.0.config.outbox_bytes_max;
-        let since = match self.0.slow_since.get() {
-            NOT_SLOW => now,
-            since if over || !progress => since,
+        let mut extras = self.extras();
+        let since = match extras.slow_since {
+            Some(since) if over || !progress => since,
             _ => now,
         };
-        self.0.slow_since.set(since);
+        extras.slow_since = Some(since);
+        drop(extras);
         let until = since + self.0.config.slow_consumer_timeout;
         if now >= until {
             SlowReader::Cut
@@ -482,8 +488,8 @@ impl Outbox {
 
     /// Until when a reader that is too slow now has to have caught up.
     pub(crate) fn slow_until(&self) -> Option<Instant> {
-        let since = self.0.slow_since.get();
-        (since != NOT_SLOW).then(|| since + self.0.config.slow_consumer_timeout)
+        let since = self.0.extras.borrow().as_ref()?.slow_since?;
+        Some(since + self.0.config.slow_consumer_timeout)
     }
 
     /// What the host answers by itself, if `text` asks for it.
