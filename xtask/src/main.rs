@@ -14,6 +14,7 @@ mod conformance;
 mod demo;
 mod fuzz;
 mod guests;
+mod memory;
 mod outcome;
 mod process;
 mod served;
@@ -44,6 +45,8 @@ enum Task {
     Clients(clients::Arguments),
     /// Measure Wharf against raw TCP and other WebSocket servers
     Bench(bench::Arguments),
+    /// Measure the memory of idle sessions, up to a million
+    Memory(memory::Arguments),
     /// Count the instructions for one message; fails when they grow
     Instructions(bench::instructions::Arguments),
     /// Check the rules that no compiler checks: layers, sizes, headers, links
@@ -59,6 +62,7 @@ impl Task {
             Task::Conformance => conformance::run(root),
             Task::Clients(arguments) => clients::run(root, arguments),
             Task::Bench(arguments) => bench::run(root, arguments),
+            Task::Memory(arguments) => memory::run(root, arguments),
             Task::Instructions(arguments) => bench::instructions::run(root, arguments),
             Task::Tidy => tidy::run(root),
         }

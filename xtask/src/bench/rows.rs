@@ -72,6 +72,8 @@ pub(super) enum Entrants {
     /// Those that can be set up for the row; not the limit.
     WithExtras,
     FanningOut,
+    /// The limit, and Wharf with one instance for all: an engine holds fewer instances than this.
+    Crowd,
     Workers,
     /// Wharf alone: the others store nothing.
     Storing,
@@ -94,6 +96,7 @@ impl Row {
             Entrants::Storing => {
                 rust_guest && wharf.is_some_and(|wharf| wharf.instance == "session")
             }
+            Entrants::Crowd => is_limit || (rust_guest && shared),
             // The guest costs so much there that one processor loads two workers.
             Entrants::Workers => {
                 wharf.is_some_and(|wharf| wharf.instance == "session" && wharf.guest == "echo-js")
@@ -143,7 +146,7 @@ const ROW: Row = Row {
     quick: false,
 };
 
-pub(super) static ROWS: [Row; 18] = [
+pub(super) static ROWS: [Row; 19] = [
     Row {
         name: "echo-125-d1",
         title: "echo, 125 B, depth 1, 64 connections",
@@ -268,6 +271,16 @@ pub(super) static ROWS: [Row; 18] = [
         },
         figure: Figure::Memory,
         quick: true,
+        ..ROW
+    },
+    Row {
+        name: "idle-18000",
+        title: "memory of an idle connection, 1,000 to 18,000",
+        load: Load::Idle {
+            connections: &[1_000, 5_000, 10_000, 18_000],
+        },
+        figure: Figure::Memory,
+        entrants: Entrants::Crowd,
         ..ROW
     },
     Row {
