@@ -90,7 +90,8 @@ struct Shared {
     wire: RefCell<Wire>,
     lane: Rc<Lane>,
     config: Arc<OutboxConfig>,
-    request: Option<Request>,
+    /// Boxed: most guests have no means to ask for it.
+    request: Option<Box<Request>>,
     may_wait: bool,
     corked: Cell<bool>,
     /// Bytes of this session that were read and that its instance has not finished with.
@@ -133,7 +134,7 @@ impl Outbox {
             wire: RefCell::new(parts.wire),
             lane: parts.lane,
             config: parts.config,
-            request: parts.request,
+            request: parts.request.map(Box::new),
             may_wait: parts.may_wait,
             corked: Cell::new(false),
             in_flight_bytes: Cell::new(0),
@@ -160,7 +161,7 @@ impl Outbox {
 
     /// What the handshake said, if anybody may ask.
     pub(crate) fn request(&self) -> Option<&Request> {
-        self.0.request.as_ref()
+        self.0.request.as_deref()
     }
 
     /// What was chosen from the client's offers.
