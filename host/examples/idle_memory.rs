@@ -6,10 +6,7 @@
 //! same bytes went; the host's share is the difference. It opens no socket and checks every answer's
 //! length.
 
-#![allow(
-    clippy::print_stdout,
-    reason = "it talks to the person who started it"
-)]
+#![allow(clippy::print_stdout, reason = "it talks to the person who started it")]
 
 use std::path::Path;
 use std::process::Command;
@@ -84,9 +81,15 @@ fn compare(component: &str, counts: &[String]) -> Result<()> {
     let pipes = run(&["--pipes"])?;
     let sessions = run(&["--sessions", component])?;
     println!("resident bytes for each beyond {BASE}, one worker, a shared instance");
-    println!("{:>10} {:>14} {:>12} {:>10}", "sessions", "with pipes", "pipes", "host");
+    println!(
+        "{:>10} {:>14} {:>12} {:>10}",
+        "sessions", "with pipes", "pipes", "host"
+    );
     for ((count, with), alone) in counts.iter().zip(&sessions).zip(&pipes) {
-        println!("{count:>10} {with:>14.0} {alone:>12.0} {:>10.0}", with - alone);
+        println!(
+            "{count:>10} {with:>14.0} {alone:>12.0} {:>10.0}",
+            with - alone
+        );
     }
     Ok(())
 }
