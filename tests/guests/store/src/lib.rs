@@ -9,6 +9,7 @@
 //! | `add BUCKET KEY DELTA` | the sum |
 //! | `append BUCKET KEY TEXT` | the value, with TEXT at its end |
 //! | `keys BUCKET`, `keys BUCKET PREFIX` | the keys, with tabs between them |
+//! | `count BUCKET` | how many keys there are |
 //! | `timer NAME MILLISECONDS`, `cancel NAME` | `ok` |
 //! | `fill BUCKET BYTES` | sets keys with values of so many bytes until refused: `COUNT ERROR` |
 //! | `open BUCKET` | opens it again and again, and keeps the handles: must trap |
@@ -102,6 +103,12 @@ fn with_bucket(command: &str, bucket: &Bucket, rest: &[&str]) -> Result<String, 
         ("append", [key, more]) => {
             let join = |old: Option<Vec<u8>>| [&old.unwrap_or_default(), more.as_bytes()].concat();
             bucket.update(key, join).map(text)
+        }
+        ("count", []) => {
+            let keys = bucket
+                .keys()
+                .try_fold(0_u64, |count, key| key.map(|_| count + 1));
+            Ok(keys?.to_string())
         }
         ("keys", []) => Ok(bucket.keys().collect::<Result<Vec<_>, _>>()?.join("\t")),
         ("keys", [prefix]) => {
