@@ -59,7 +59,7 @@ pub use close::{
     Afterwards, Close, Ending, Initiator, OnWire, REASON_BYTES_MAX, code_may_be_sent, cut_reason,
 };
 pub use config::{Config, Keepalive, Role};
-pub use connection::{Connection, Phase, SendError};
+pub use connection::{Broadcast, Connection, Phase, SendError};
 pub use message::{Event, Input, MessageKind};
 pub use origin::{OriginRule, origin_allowed};
 pub use time::Instant;

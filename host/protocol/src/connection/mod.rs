@@ -2,6 +2,7 @@
 //! bytes to write and a deadline out. Never reads a clock or touches a socket;
 //! the driver does both.
 
+mod broadcast;
 mod ending;
 mod receive;
 mod send;
@@ -9,6 +10,8 @@ mod timing;
 
 use core::fmt;
 use std::sync::Arc;
+
+pub use self::broadcast::Broadcast;
 
 use crate::assembly::Assembly;
 use crate::cause::Cause;

@@ -78,7 +78,7 @@ impl Connection {
     }
 
     #[inline]
-    fn compresses(&self, payload: &[u8]) -> bool {
+    pub(super) fn compresses(&self, payload: &[u8]) -> bool {
         self.deflate.is_some()
             && !payload.is_empty()
             && payload.len() >= self.config.compress_min_bytes

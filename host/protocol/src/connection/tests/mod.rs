@@ -1,6 +1,7 @@
 //! The connection's promises, each in a script of a few lines: bytes in;
 //! messages, bytes and an ending out. The time is invented.
 
+mod broadcast;
 mod compression;
 mod concluding;
 mod endings;
