@@ -33,6 +33,8 @@ mod timers;
 
 mod catalog;
 
+mod topics;
+
 mod capability;
 
 mod guest;
@@ -49,7 +51,8 @@ mod server;
 
 pub use capability::Capability;
 pub use catalog::{
-    Grants, InstanceModel, OriginRule, Page, PatternError, Template, WebSocketSettings,
+    Grants, InstanceModel, OriginRule, Page, PatternError, Template, TopicPattern, TopicRule,
+    TopicSettings, WebSocketSettings,
 };
 pub use config::{Config, ConfigError, RouteConfig};
 pub use guest::{EngineConfig, GuestLimits, Import, ProgramError, Report, World, inspect};

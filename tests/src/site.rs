@@ -73,6 +73,7 @@ pub struct Mount {
     keys: Table,
     websocket: Table,
     guest: Table,
+    grants: Table,
 }
 
 impl Mount {
@@ -83,6 +84,7 @@ impl Mount {
             keys: Table::new(),
             websocket: Table::new(),
             guest: Table::new(),
+            grants: Table::new(),
         }
         .set("path", path)
         .set("component", component)
@@ -108,6 +110,13 @@ impl Mount {
         self
     }
 
+    /// Sets a key of `[route.grants]`.
+    #[must_use]
+    pub fn grant(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.grants.insert(key.into(), value.into());
+        self
+    }
+
     /// Sets a key of `[route.guest]`.
     #[must_use]
     pub fn guest(mut self, key: &str, value: impl Into<Value>) -> Self {
@@ -122,6 +131,7 @@ pub struct Site {
     top: Table,
     sections: BTreeMap<String, Table>,
     mounts: Vec<Mount>,
+    topics: Vec<Table>,
     pages: Vec<Table>,
 }
 
@@ -141,6 +151,7 @@ impl Site {
             ]),
             sections: BTreeMap::new(),
             mounts: Vec::new(),
+            topics: Vec::new(),
             pages: Vec::new(),
         }
     }
@@ -154,6 +165,16 @@ impl Site {
     #[must_use]
     pub fn mount(mut self, mount: Mount) -> Self {
         self.mounts.push(mount);
+        self
+    }
+
+    /// Adds a `[[topic]]` of the default tenant.
+    #[must_use]
+    pub fn topic<const N: usize>(mut self, name: &str, keys: [(&str, Value); N]) -> Self {
+        let keys = keys.map(|(key, value)| (key.to_owned(), value));
+        let mut table = Table::from(keys);
+        table.insert("name".into(), name.into());
+        self.topics.push(table);
         self
     }
 
@@ -208,6 +229,10 @@ impl Site {
             let _ = write!(text, "\n[[route]]\n{}", lines(&mount.keys));
             let _ = write!(text, "[route.websocket]\n{}", lines(&mount.websocket));
             let _ = write!(text, "[route.guest]\n{}", lines(&mount.guest));
+            let _ = write!(text, "[route.grants]\n{}", lines(&mount.grants));
+        }
+        for topic in &self.topics {
+            let _ = write!(text, "\n[[topic]]\n{}", lines(topic));
         }
         for page in &self.pages {
             let _ = write!(text, "\n[[page]]\n{}", lines(page));

@@ -4,7 +4,7 @@
 
 wit_bindgen::generate!({
     path: "../../wit",
-    world: "websocket-handler",
+    world: "websocket-handler-with-topics",
     ownership: Borrowing { duplicate_if_necessary: true },
     pub_export_macro: true,
     export_macro_name: "export_handler",

@@ -45,6 +45,7 @@ pub mod kv;
 mod message;
 mod session;
 pub mod timers;
+mod topic;
 
 pub use bindings::wharf::websocket::sessions::SessionError as SendError;
 pub use bindings::wharf::websocket::types::{Ending, Initiator, UpgradeRequest as Request};
@@ -54,6 +55,7 @@ pub use export::{Instance, deliver, reject};
 pub use message::Message;
 pub use session::Session;
 pub use timers::TimerHandler;
+pub use topic::{Member, Topic, TopicError};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -11,6 +11,14 @@ pub(crate) const PACKAGE: &str = "wharf:websocket";
 /// The version of it.
 pub(crate) const VERSION: &str = "0.1.0";
 
+/// The interfaces of this package that a component may import.
+const OWN: [&str; 4] = [
+    "wharf:websocket/types",
+    "wharf:websocket/sessions",
+    "wharf:websocket/topics",
+    "wharf:websocket/timers",
+];
+
 /// The interfaces of WASI 0.2 that are linked, without their packages' common version.
 const WASI: &[&str] = &[
     "wasi:cli/environment",
@@ -42,6 +50,8 @@ pub enum Capability {
     Types,
     /// The sessions of the instance.
     Sessions,
+    /// The topics of its tenant that it was granted.
+    Topics,
     /// WASI 0.2 with nothing behind it.
     Wasi,
     /// Buckets of keys and values.
@@ -63,6 +73,13 @@ impl Capability {
                 Err("not granted; `[route.grants] timers = true` would grant it".to_owned())
             }
             Self::Timers => Ok(()),
+            Self::Topics if !grants.topics.is_empty() => Ok(()),
+            Self::Topics => Err(
+                "this route was not granted topics; `topics = [\"room/*\"]` in its \
+                 [route.grants] would grant those whose names begin so, `topics = true` all of \
+                 its tenant"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -73,6 +90,7 @@ pub(crate) fn judge(import: &str) -> Result<Capability, String> {
     match name.path {
         "wharf:websocket/types" => own_version(&name).map(|()| Capability::Types),
         "wharf:websocket/sessions" => own_version(&name).map(|()| Capability::Sessions),
+        "wharf:websocket/topics" => own_version(&name).map(|()| Capability::Topics),
         "wharf:websocket/timers" => own_version(&name).map(|()| Capability::Timers),
         "wharf:websocket/handler"
         | "wharf:websocket/handshake"
@@ -177,9 +195,8 @@ fn unknown(path: &str) -> String {
         return "a handler imports interfaces only, no functions or modules of the world itself"
             .to_owned();
     }
-    let offer = format!(
-        "this host offers {PACKAGE}/types, {PACKAGE}/sessions, {PACKAGE}/timers, wasi:keyvalue and WASI 0.2"
-    );
+    let names = OWN.join(", ");
+    let offer = format!("this host offers {names}, wasi:keyvalue and WASI 0.2");
     match nearest(path) {
         Some(known) => format!("{offer}; the nearest is {known}"),
         None => offer,
@@ -188,12 +205,7 @@ fn unknown(path: &str) -> String {
 
 /// The known interface that differs in the fewest letters, if that is a third of them at most.
 fn nearest(path: &str) -> Option<&'static str> {
-    let own = [
-        "wharf:websocket/types",
-        "wharf:websocket/sessions",
-        "wharf:websocket/timers",
-    ];
-    own.into_iter()
+    OWN.into_iter()
         .chain(WASI.iter().copied())
         .map(|known| (distance(path, known), known))
         .min()
@@ -222,6 +234,7 @@ fn distance(from: &str, to: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::TopicPattern;
 
     #[test]
     fn what_is_granted() {
@@ -295,6 +308,22 @@ mod tests {
         check("print", "interfaces only");
         check("", "interfaces only");
         check(&format!("wasi:{}", "é".repeat(100_000)), "WASI 0.2");
+    }
+
+    #[test]
+    fn what_was_not_granted_says_what_would_grant_it() {
+        assert_eq!(
+            judge("wharf:websocket/topics@0.1.0"),
+            Ok(Capability::Topics)
+        );
+        let reason = Capability::Topics.covered_by(&Grants::default());
+        let reason = reason.expect_err("nothing is granted by default");
+        assert!(reason.contains("[route.grants]"), "{reason}");
+        let grants = Grants {
+            topics: vec![TopicPattern::any()],
+            ..Grants::default()
+        };
+        assert_eq!(Capability::Topics.covered_by(&grants), Ok(()));
     }
 
     #[test]

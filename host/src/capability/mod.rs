@@ -13,6 +13,7 @@ use crate::catalog::Route;
 use crate::kv::Kv;
 use crate::mailbox::{Lane, Members};
 use crate::timers::{Owner, Timers};
+use crate::topics::Topics;
 
 pub(crate) mod bindings;
 mod grant;
@@ -20,6 +21,7 @@ pub(crate) mod keyvalue;
 mod log;
 pub(crate) mod sessions;
 pub(crate) mod timers;
+pub(crate) mod topics;
 mod wasi;
 
 pub use self::grant::Capability;
@@ -34,6 +36,15 @@ pub(crate) struct Services {
     pub(crate) kv: Option<Kv>,
     /// The timers of this worker's instances.
     pub(crate) timers: Rc<Timers>,
+    pub(crate) topics: Topics,
+}
+
+impl Services {
+    /// A guest call has ended, or waits for the first time: what it caused leaves now.
+    pub(crate) fn release(&self) {
+        self.topics.flush();
+        self.lane.cork.release();
+    }
 }
 
 #[cfg(test)]
@@ -42,11 +53,13 @@ impl Services {
     pub(crate) fn without_storage(lane: Rc<Lane>) -> Self {
         let (addresses, mail) = crate::timers::addresses(1);
         let mail = mail.into_iter().next().expect("there is one worker");
+        let topics = Topics::alone(Rc::clone(&lane));
         let timers = Timers::new(0, Rc::clone(&lane), None, addresses, mail);
         Self {
             lane,
             kv: None,
             timers: Rc::new(timers),
+            topics,
         }
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Data only: what a grant opens is done by the capabilities.
 
-use super::InstanceModel;
+use super::{InstanceModel, TopicPattern};
 
 /// A route's `[route.grants]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -12,6 +12,8 @@ pub struct Grants {
     pub keyvalue: Vec<String>,
     /// Whether its component may set timers.
     pub timers: bool,
+    /// The topics of its tenant that its component may use; without one it may not import topics.
+    pub topics: Vec<TopicPattern>,
 }
 
 impl Grants {
@@ -20,5 +22,10 @@ impl Grants {
     #[must_use]
     pub fn need_storage(&self, instance: &InstanceModel) -> bool {
         !self.keyvalue.is_empty() || (self.timers && *instance != InstanceModel::Session)
+    }
+
+    /// Whether a topic may be used.
+    pub(crate) fn cover_topic(&self, name: &str) -> bool {
+        self.topics.iter().any(|pattern| pattern.covers(name))
     }
 }

@@ -6,6 +6,7 @@
 mod grants;
 mod pattern;
 mod settings;
+mod topics;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,9 +17,11 @@ use bytes::Bytes;
 pub(crate) use crate::id::{ProgramId, RouteId};
 use crate::mailbox::OutboxConfig;
 pub use grants::Grants;
-pub(crate) use pattern::params_of;
 pub use pattern::{InstanceModel, PatternError, Template};
+pub(crate) use pattern::{params_of, percent_decode};
 pub use settings::WebSocketSettings;
+pub(crate) use topics::TOPIC_NAME_BYTES_MAX;
+pub use topics::{TopicPattern, TopicRule, TopicSettings};
 pub use wharf_protocol::OriginRule;
 
 /// Whose a route is that names nobody.
@@ -222,8 +225,7 @@ impl Catalog {
         let found = own
             .or_else(|| self.every_host.at(path).ok())
             .ok_or(LookupError::NotFound)?;
-        let decode =
-            |(name, value): (&str, &str)| Some((name.to_owned(), pattern::percent_decode(value)?));
+        let decode = |(name, value): (&str, &str)| Some((name.to_owned(), percent_decode(value)?));
         let params: Option<Vec<_>> = found.params.iter().map(decode).collect();
         Ok(Found {
             candidates: found.value,

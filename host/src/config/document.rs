@@ -161,6 +161,15 @@ impl<'d, 'i> Section<'d, 'i> {
         texts
     }
 
+    /// As [`Section::texts`]; `true` is `*`, for all of them, and `false` none.
+    pub(super) fn texts_or_all(&self, key: &'static str, right: &str) -> Option<Vec<String>> {
+        match self.value(key)?.get_ref().as_bool() {
+            Some(true) => Some(vec!["*".to_owned()]),
+            Some(false) => Some(Vec::new()),
+            None => self.texts(key, right),
+        }
+    }
+
     pub(super) fn flag(&self, key: &'static str, into: &mut bool) {
         let Some(value) = self.value(key) else { return };
         match value.get_ref().as_bool() {

@@ -6,6 +6,7 @@
 mod document;
 mod route;
 mod storage;
+mod topic;
 mod value;
 
 use std::fmt;
@@ -15,7 +16,7 @@ use toml::de::DeTable;
 
 use self::document::{Document, Problem, Section};
 pub use self::route::RouteConfig;
-use crate::catalog::{self, Catalog, Page, ProgramId, Target};
+use crate::catalog::{self, Catalog, Page, ProgramId, Target, TopicRule};
 use crate::guest::EngineConfig;
 use crate::ingress::{IngressLimits, TlsFiles};
 use crate::storage::StorageSettings;
@@ -37,6 +38,8 @@ pub struct Config {
     pub storage: Option<StorageSettings>,
     /// The routes to components.
     pub routes: Vec<RouteConfig>,
+    /// What holds for which topics; the first rule that covers one holds.
+    pub topics: Vec<TopicRule>,
     /// The pages, each with its path.
     pub pages: Vec<(String, Page)>,
     /// What works but is better changed.
@@ -146,6 +149,10 @@ fn read(document: &Document<'_>, top: &Section<'_, '_>, folder: &Path) -> Config
             served.push(as_served(&route));
             config.routes.push(route);
         }
+        section.finish();
+    }
+    for section in top.sections("topic", "[[topic]]") {
+        config.topics.extend(topic::rule(&section));
         section.finish();
     }
     for section in top.sections("page", "[[page]]") {

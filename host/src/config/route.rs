@@ -222,7 +222,7 @@ fn subprotocols(section: &Section<'_, '_>) -> Vec<String> {
 }
 
 /// A tenant's name.
-fn tenant(section: &Section<'_, '_>) -> String {
+pub(super) fn tenant(section: &Section<'_, '_>) -> String {
     const TENANT: &str =
         "right is a name of up to 64 letters, digits, `-`, `_` and `.`, such as \"acme\"";
     match section.text("tenant", TENANT) {
@@ -241,6 +241,7 @@ fn grants(section: &Section<'_, '_>, instance: &InstanceModel, has_storage: bool
         `path = \"wharf.redb\"`, or `path = \"memory\"` for what may be lost at its end";
     let mut grants = Grants::default();
     if let Some(section) = section.section("grants", "[route.grants]") {
+        grants.topics = super::topic::grant(&section);
         grants.keyvalue = buckets(&section);
         section.flag("timers", &mut grants.timers);
         if grants.need_storage(instance) && !has_storage {

@@ -83,6 +83,14 @@ path = "/any"
 component = "a.wasm"
 origins = "any"
 instance = "shared"
+grants.topics = ["lobby", "room/*"]
+[[topic]]
+tenant = "acme"
+name = "room/*"
+history_messages = 50
+history_for = "5m"
+announce = true
+bytes_per_second_max = "1MiB"
 [[page]]
 path = "/"
 file = "page.html"
@@ -322,6 +330,66 @@ fn parts_of_a_route_have_to_fit() {
         "guest.hostcall_bytes_max = \"1KiB\"",
         &[
             "4: [route.guest] hostcall_bytes_max = \"1KiB\": the handler could not send a message of max_message_bytes (1048576)",
+        ],
+    );
+}
+
+#[test]
+fn topics_are_granted_and_ruled() {
+    let config = parse(WHOLE).expect("nothing is wrong with it");
+    let granted = config.routes[1].grants.topics.iter();
+    let granted: Vec<String> = granted.map(ToString::to_string).collect();
+    assert_eq!(granted, ["lobby", "room/*"]);
+    let rule = &config.topics[0];
+    assert_eq!(
+        (rule.tenant.as_str(), rule.name.to_string().as_str()),
+        ("acme", "room/*")
+    );
+    let expect = catalog::TopicSettings {
+        history_messages: 50,
+        history_for: std::time::Duration::from_secs(300),
+        announce: true,
+        bytes_per_second_max: Some(1 << 20),
+        ..catalog::TopicSettings::default()
+    };
+    assert_eq!(rule.settings, expect);
+    let route = |grant: &str| {
+        let text = format!("[[route]]\npath = \"/a\"\ncomponent = \"a.wasm\"\n{grant}");
+        let config = parse(&text).expect("nothing is wrong with it");
+        config.routes[0].grants.topics.len()
+    };
+    assert_eq!(route(""), 0, "nothing is granted by default");
+    assert_eq!(route("grants.topics = false"), 0);
+    assert_eq!(route("grants.topics = true"), 1);
+}
+
+#[test]
+fn a_wrong_topic_names_what_is_right() {
+    check(
+        "[[topic]]\nnames = \"a\"",
+        &[
+            "1: [[topic]] name is missing: right is a topic or the beginning of some, such as \"room/*\"",
+            "2: [[topic]] has no key names: did you mean name?",
+        ],
+    );
+    check(
+        "[[topic]]\nname = \"a*b\"",
+        &["2: [[topic]] name = \"a*b\": a `*` stands at the end or nowhere, as in \"room/*\""],
+    );
+    check(
+        "[[topic]]\nname = \"a\"\nhistory_for = \"5m\"",
+        &["3: [[topic]] history_for = \"5m\": nothing is kept without history_messages"],
+    );
+    check_route(
+        "grants.topics = 1",
+        &[
+            "4: [route.grants] topics = 1: right is true, or a list of topics such as [\"lobby\", \"room/*\"]",
+        ],
+    );
+    check_route(
+        "grants.topics = [\"\"]",
+        &[
+            "4: [route.grants] topics = [\"\"]: \"\": a topic has a name, such as \"lobby\" or \"room/*\"",
         ],
     );
 }

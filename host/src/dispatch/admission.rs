@@ -15,6 +15,7 @@ use crate::guest::{Acceptance, Rejection};
 use crate::id::IncidentId;
 use crate::mailbox::{Connecting, Facts, SendError, Work};
 use crate::request::Request;
+use crate::topics::RECOVER_SUBPROTOCOL;
 use crate::wire::DetachedSocket;
 
 /// Seconds after which a client may try again when the server is full or going away.
@@ -224,7 +225,9 @@ impl Dispatcher {
         let asks = self
             .program_of(route)
             .is_some_and(|program| program.asks_for_requests());
-        let request = asks.then_some(request);
+        // What the client has seen of topics is asked for when it subscribes.
+        let recovers = subprotocol.as_deref() == Some(RECOVER_SUBPROTOCOL);
+        let request = (asks || recovers).then_some(request);
         let (dispatcher, route) = (self.clone(), route.clone());
         Ok((
             Seat {

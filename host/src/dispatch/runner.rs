@@ -9,11 +9,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::{Dispatcher, Hosted};
-use crate::capability::Surroundings;
+use crate::capability::{Services, Surroundings};
 use crate::fault::Fault;
 use crate::guest::{Acceptance, Instance, Program};
 use crate::id::IncidentId;
-use crate::mailbox::{Connecting, Lane, Stop, TimerCall, Work};
+use crate::mailbox::{Connecting, Stop, TimerCall, Work};
 
 /// Serves an instance from its start to its end.
 pub(super) async fn run(dispatcher: Dispatcher, hosted: Rc<Hosted>, program: Arc<Program>) {
@@ -30,7 +30,7 @@ async fn serve(
     hosted: &Hosted,
     program: &Arc<Program>,
 ) -> Result<(), Fault> {
-    let lane = dispatcher.lane();
+    let services = dispatcher.services();
     let (inbox, members) = (hosted.inbox(), hosted.members());
     // Boxed, because the task would hold room for it for as long as the instance lives.
     let start = Box::pin(Instance::start(program, surroundings(dispatcher, hosted)));
@@ -44,27 +44,28 @@ async fn serve(
     loop {
         match inbox.next().await {
             Work::Connect(connecting) if program.has_handshake() => {
-                Box::pin(connect(&mut instance, connecting)).await?;
+                let call = Box::pin(connect(&mut instance, connecting));
+                corked(services, pin!(call)).await?;
             }
             // One without an opinion accepts.
             Work::Connect(connecting) => {
                 drop(connecting.answer.send(Ok(Ok(Acceptance::default()))))
             }
-            Work::Open(outbox) => corked(lane, pin!(instance.on_open(outbox.id()))).await?,
+            Work::Open(outbox) => corked(services, pin!(instance.on_open(outbox.id()))).await?,
             Work::Messages(batch) => {
-                let outcome = corked(lane, pin!(instance.on_messages(&batch))).await;
+                let outcome = corked(services, pin!(instance.on_messages(&batch))).await;
                 inbox.finish(batch);
                 outcome?;
             }
             Work::Close(outbox, ending) => {
-                let outcome = corked(lane, pin!(instance.on_close(outbox.id(), &ending))).await;
+                let outcome = corked(services, pin!(instance.on_close(outbox.id(), &ending))).await;
                 if outcome.is_ok() {
                     members.remove(outbox.id());
                     dispatcher.count_session(false);
                 }
                 outcome?;
             }
-            Work::Timer(call) => Box::pin(ring(&mut instance, lane, call)).await?,
+            Work::Timer(call) => Box::pin(ring(&mut instance, services, call)).await?,
             Work::Vacated if hosted.is_vacant() => return Ok(()),
             Work::Vacated => {}
         }
@@ -99,9 +100,9 @@ async fn connect(
 }
 
 /// Tells the handler of a timer, unless it was cancelled while it waited.
-async fn ring(instance: &mut Instance, lane: &Lane, call: TimerCall) -> Result<(), Fault> {
+async fn ring(instance: &mut Instance, services: &Services, call: TimerCall) -> Result<(), Fault> {
     let outcome = if call.wanted.get() {
-        corked(lane, pin!(instance.on_timer(&call.name))).await
+        corked(services, pin!(instance.on_timer(&call.name))).await
     } else {
         Ok(())
     };
@@ -123,11 +124,11 @@ fn refuse_waiting(hosted: &Hosted, fault: &Fault) {
 
 /// Runs a guest call; what it sends leaves when it ends or first waits.
 /// The call stays where it is pinned: an `async fn` that took it would hold room for it twice.
-async fn corked<T>(lane: &Lane, mut call: Pin<&mut impl Future<Output = T>>) -> T {
-    lane.cork.begin_call();
+async fn corked<T>(services: &Services, mut call: Pin<&mut impl Future<Output = T>>) -> T {
+    services.lane.cork.begin_call();
     poll_fn(|context| {
         let outcome = call.as_mut().poll(context);
-        lane.cork.release();
+        services.release();
         outcome
     })
     .await

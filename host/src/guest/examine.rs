@@ -9,8 +9,7 @@ use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, L
 use super::engine::Engine;
 use super::limits::GuestLimits;
 use crate::capability::bindings::{Acceptance, Delivery, Ending, Rejection, UpgradeRequest};
-use crate::capability::sessions::{self, REQUEST};
-use crate::capability::{Capability, PACKAGE, VERSION, judge, timers};
+use crate::capability::{Capability, PACKAGE, VERSION, judge, sessions, timers, topics};
 use crate::catalog::Grants;
 
 /// wasm counts memory in pages.
@@ -268,7 +267,8 @@ pub(super) fn examine(
         exports: find_exports(&component, &export_names),
         fits: check_fits(&component, limits),
         asks_for_requests: ty.imports(wasm).any(|(name, import)| {
-            judge(name) == Ok(Capability::Sessions) && has_function(engine, &import.ty, REQUEST)
+            judge(name) == Ok(Capability::Sessions)
+                && has_function(engine, &import.ty, sessions::REQUEST)
         }),
         imports,
         export_names,
@@ -298,6 +298,7 @@ fn check_functions(
     };
     let functions = match granted {
         Capability::Sessions => sessions::FUNCTIONS,
+        Capability::Topics => topics::FUNCTIONS,
         Capability::Timers => timers::FUNCTIONS,
         Capability::Types | Capability::Wasi | Capability::KeyValue => return Ok(granted),
     };

@@ -90,6 +90,7 @@ impl fmt::Display for Report {
                 let verdict = match &import.verdict {
                     Ok(Capability::Types) => "granted: types only".to_owned(),
                     Ok(Capability::Sessions) => "granted: its own sessions".to_owned(),
+                    Ok(Capability::Topics) => "if its route was granted topics".to_owned(),
                     Ok(Capability::Wasi) => "granted: WASI with nothing behind it".to_owned(),
                     Ok(Capability::KeyValue) => {
                         "with the grant keyvalue: keys and values in buckets".to_owned()

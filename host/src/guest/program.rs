@@ -11,7 +11,7 @@ use super::engine::Engine;
 use super::examine::{Examined, Exports, ProgramError, World, examine};
 use super::limits::GuestLimits;
 use super::state::State;
-use crate::capability::{Capability, GuestLog, keyvalue, link_wasi, sessions, timers};
+use crate::capability::{Capability, GuestLog, keyvalue, link_wasi, sessions, timers, topics};
 use crate::catalog::Grants;
 
 /// A program; shared by all workers.
@@ -107,6 +107,9 @@ pub(super) fn link(
         }
         if examined.needs(Capability::Timers) {
             timers::link(&mut linker)?;
+        }
+        if examined.needs(Capability::Topics) {
+            topics::link(&mut linker)?;
         }
         if examined.needs(Capability::Wasi) {
             link_wasi(&mut linker)?;

@@ -39,6 +39,11 @@ impl Lane {
         count * self.workers as u64 + self.worker as u64
     }
 
+    /// The worker that handed out a session's number.
+    pub(crate) fn worker_of(&self, session: u64) -> usize {
+        (session % self.workers as u64) as usize
+    }
+
     /// The name of a session: unique across servers, never used again.
     pub(crate) fn session_name(&self, session: u64) -> String {
         format!("{:016x}-{session:x}", self.run)

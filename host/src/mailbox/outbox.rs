@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use wharf_protocol::{Cause, Initiator, Instant, MessageKind, Phase};
+use wharf_protocol::{Broadcast, Cause, Initiator, Instant, MessageKind, Phase};
 
 use super::{Facts, Lane};
 use crate::clock::Armed;
@@ -215,6 +215,37 @@ impl Outbox {
         }
         self.cork(&wire);
         Ok(())
+    }
+
+    /// Queues a message that goes to others too, if there is room now. No refusal counts against
+    /// the handler: it does not know how full each member of a topic is.
+    pub(crate) fn try_broadcast(&self, message: &mut Broadcast<'_>) -> Result<(), SendError> {
+        let bytes = message.payload().len();
+        let mut wire = self.0.wire.borrow_mut();
+        if !wire.connection().may_send() {
+            return Err(SendError::Closed);
+        }
+        if !self.has_room(&wire, bytes) {
+            self.write(&mut wire);
+            if !self.has_room(&wire, bytes) {
+                return Err(SendError::Full);
+            }
+        }
+        let (connection, out) = wire.protocol(&self.0.lane.buffers);
+        let sent = connection.broadcast(message, out);
+        sent.map_err(|_| SendError::Closed)?;
+        if wire.queued_bytes() >= CORK_BYTES_MAX {
+            self.write(&mut wire);
+        }
+        self.cork(&wire);
+        Ok(())
+    }
+
+    /// Whether messages of so many bytes in all fit into the queue, once what waits was tried to be
+    /// written.
+    pub(crate) fn make_room(&self, bytes: usize) -> bool {
+        self.write_now();
+        self.queued_bytes() + bytes <= self.0.config.outbox_bytes_max
     }
 
     /// Whether a `send` that finds no room may wait for it.

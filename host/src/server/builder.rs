@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Server;
 use super::route::{Route, Source};
-use super::worker::{self, Inlets, WorkerParts};
-use crate::catalog::{self, Catalog, Grants, Page, ProgramId, Target};
+use super::worker::{self, Inlets, TopicsConfig, WorkerParts};
+use crate::catalog::{self, Catalog, Grants, Page, ProgramId, Target, TopicRule};
 use crate::dispatch::Counters;
 use crate::guest::{Engine, EngineConfig, GuestLimits, Program};
 use crate::id::random_u64;
@@ -33,6 +33,7 @@ pub struct Builder {
     workers: Option<usize>,
     routes: Vec<Route>,
     pages: Vec<(String, Page)>,
+    topics: Vec<TopicRule>,
     tls: Option<TlsFiles>,
     limits: IngressLimits,
     engine: EngineConfig,
@@ -66,6 +67,13 @@ impl Builder {
     #[must_use]
     pub fn page(mut self, path: impl Into<String>, page: Page) -> Self {
         self.pages.push((path.into(), page));
+        self
+    }
+
+    /// Says what holds for the topics that a pattern covers; of several such rules the first holds.
+    #[must_use]
+    pub fn topic(mut self, rule: TopicRule) -> Self {
+        self.topics.push(rule);
         self
     }
 
@@ -139,6 +147,13 @@ impl Builder {
         let (peers, inlets): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let (timer_addresses, mail) = timers::addresses(workers);
+        let (topic_peers, topic_inlets): (Vec<_>, Vec<_>) =
+            (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let topics = TopicsConfig {
+            rules: self.topics.into(),
+            peers: topic_peers.into(),
+            counters: Arc::default(),
+        };
         let parts = WorkerParts {
             origin: std::time::Instant::now(),
             run: random_u64(),
@@ -146,6 +161,7 @@ impl Builder {
             programs,
             peers: peers.into(),
             counters: counters.clone(),
+            topics: topics.clone(),
             places: Arc::new(Places::new(self.limits)),
             tls,
             kv,
@@ -154,12 +170,17 @@ impl Builder {
         };
         let mut controls = Vec::new();
         let mut threads = Vec::new();
-        for (index, (peers, timers)) in inlets.into_iter().zip(mail).enumerate() {
+        let inlets = inlets.into_iter().zip(mail).zip(topic_inlets);
+        for (index, ((peers, timers), topics)) in inlets.enumerate() {
+            let inlets = Inlets {
+                peers,
+                timers,
+                topics,
+            };
             let listeners = listeners.iter().map(TcpListener::try_clone);
             let listeners = listeners
                 .collect::<Result<_, _>>()
                 .context("share a listener")?;
-            let inlets = Inlets { peers, timers };
             let (control, thread) = worker::spawn(index, parts.clone(), listeners, inlets)?;
             controls.push(control);
             threads.push(thread);
@@ -171,6 +192,7 @@ impl Builder {
             workers: controls,
             threads,
             counters,
+            topic_counters: topics.counters,
             next_worker: 0.into(),
         })
     }

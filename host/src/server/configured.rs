@@ -25,6 +25,7 @@ impl Builder {
             .into_iter()
             .map(Route::from)
             .fold(self, Builder::route);
+        self = config.topics.into_iter().fold(self, Builder::topic);
         config
             .pages
             .into_iter()

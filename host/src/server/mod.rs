@@ -24,6 +24,7 @@ pub use self::builder::Builder;
 pub use self::route::{Route, Source};
 use self::worker::Control;
 use crate::dispatch::Counters;
+use crate::topics::TopicCounters;
 
 /// Bytes that an in-memory connection holds in each direction, as a socket's buffers would.
 const MEMORY_CONNECTION_BYTES: usize = 64 * 1024;
@@ -36,6 +37,7 @@ pub struct Server {
     /// The workers', and behind them that of the storage.
     threads: Vec<JoinHandle<()>>,
     counters: Arc<Counters>,
+    topic_counters: Arc<TopicCounters>,
     next_worker: AtomicUsize,
 }
 
@@ -46,6 +48,11 @@ pub struct Stats {
     pub sessions_open: usize,
     /// Instances of components that hold memory.
     pub instances_live: usize,
+    /// Messages of topics that were queued for a member, since the start.
+    pub topic_deliveries: u64,
+    /// Messages of topics that a member did not get because its queue was full or it was closing,
+    /// since the start.
+    pub topic_deliveries_dropped: u64,
 }
 
 impl Server {
@@ -98,6 +105,8 @@ impl Server {
         Stats {
             sessions_open: self.counters.sessions_open.load(Ordering::Relaxed),
             instances_live: self.counters.instances_live.load(Ordering::Relaxed),
+            topic_deliveries: self.topic_counters.deliveries.load(Ordering::Relaxed),
+            topic_deliveries_dropped: self.topic_counters.dropped.load(Ordering::Relaxed),
         }
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use wharf_protocol::Cause;
 
 use crate::capability::Services;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, TopicRule};
 use crate::dispatch::{Counters, Dispatcher, DispatcherParts, PeerCommand};
 use crate::guest::Program;
 use crate::ingress::{Ingress, Places, Tls};
@@ -24,6 +24,7 @@ use crate::mailbox::Lane;
 use crate::request::Remote;
 use crate::session;
 use crate::timers::{Addresses, Mail, TimerParts, Timers};
+use crate::topics::{Parcel, TopicCounters, Topics, TopicsParts};
 use crate::wire::Socket;
 
 /// How often a draining worker looks whether its sessions have ended.
@@ -49,6 +50,7 @@ pub(super) struct WorkerParts {
     pub(super) programs: Arc<[Arc<Program>]>,
     pub(super) peers: Arc<[UnboundedSender<PeerCommand>]>,
     pub(super) counters: Arc<Counters>,
+    pub(super) topics: TopicsConfig,
     pub(super) places: Arc<Places>,
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) kv: Option<Kv>,
@@ -60,6 +62,15 @@ pub(super) struct WorkerParts {
 pub(super) struct Inlets {
     pub(super) peers: UnboundedReceiver<PeerCommand>,
     pub(super) timers: Mail,
+    pub(super) topics: UnboundedReceiver<Parcel>,
+}
+
+/// What the topics of all workers are made of.
+#[derive(Clone)]
+pub(super) struct TopicsConfig {
+    pub(super) rules: Arc<[TopicRule]>,
+    pub(super) peers: Arc<[UnboundedSender<Parcel>]>,
+    pub(super) counters: Arc<TopicCounters>,
 }
 
 /// Starts a worker.
@@ -80,11 +91,16 @@ pub(super) fn spawn(
                 Err(error) => return drop(ready.send(Err(error))),
             };
             runtime.block_on(async move {
-                let worker = Worker::new(index, parts, inlets.timers);
+                let Inlets {
+                    peers,
+                    timers,
+                    topics,
+                } = inlets;
+                let worker = Worker::new(index, parts, timers, topics);
                 let listening = worker.listen(listeners);
                 let listens = listening.is_ok();
                 if ready.send(listening).is_ok() && listens {
-                    worker.run(controls, inlets.peers).await;
+                    worker.run(controls, peers).await;
                 }
             });
         })
@@ -103,7 +119,7 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(index: usize, parts: WorkerParts, mail: Mail) -> Self {
+    fn new(index: usize, parts: WorkerParts, mail: Mail, inlet: UnboundedReceiver<Parcel>) -> Self {
         let workers = parts.peers.len();
         let lane = Rc::new(Lane::new(parts.origin, parts.run, index, workers));
         let timers = Timers::new(
@@ -113,8 +129,17 @@ impl Worker {
             parts.timer_addresses,
             mail,
         );
+        let topics = Topics::new(TopicsParts {
+            lane: lane.clone(),
+            worker: index,
+            peers: parts.topics.peers,
+            inlet,
+            rules: parts.topics.rules,
+            counters: parts.topics.counters,
+        });
         let services = Services {
             lane,
+            topics,
             kv: parts.kv,
             timers: Rc::new(timers),
         };
@@ -152,6 +177,8 @@ impl Worker {
         tokio::task::spawn_local(async move { lane.clock.run().await });
         let (dispatcher, catalog) = (self.dispatcher.clone(), self.catalog.clone());
         tokio::task::spawn_local(async move { dispatcher.run_timers(&catalog).await });
+        let topics = self.dispatcher.services().topics.clone();
+        tokio::task::spawn_local(async move { topics.run().await });
         loop {
             tokio::select! {
                 control = controls.recv() => match control {

@@ -59,6 +59,7 @@ fn start(seat: Seat, socket: Socket, read_ahead: Box<[u8]>, deflate: Option<defl
         facts,
     } = seat;
     let lane = dispatcher.lane().clone();
+    let topics = dispatcher.services().topics.clone();
     let settings = &route.websocket;
     let connection = Connection::new(
         Role::Server,
@@ -99,6 +100,7 @@ fn start(seat: Seat, socket: Socket, read_ahead: Box<[u8]>, deflate: Option<defl
         linger_until: None,
         paused: false,
         _counted: dispatcher.count_task(),
+        topics: Some(topics),
     };
     // Boxed: a task of tokio's is a multiple of 128 bytes, and this keeps it at the least.
     tokio::task::spawn_local(Box::new(session));

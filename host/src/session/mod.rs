@@ -18,6 +18,7 @@ use wharf_protocol::{Cause, Ending, Instant, Phase};
 pub(crate) use self::begin::{adopt, begin};
 use crate::dispatch::Use;
 use crate::mailbox::{Outbox, SlowReader, Stop, Work};
+use crate::topics::Topics;
 
 /// One session, as its task owns it.
 pub(crate) struct Session {
@@ -28,6 +29,8 @@ pub(crate) struct Session {
     read_ahead: Box<[u8]>,
     /// Set once nothing more will be said: until when to wait for the peer.
     linger_until: Option<Instant>,
+    /// What it is a member of, until it takes no more messages.
+    topics: Option<Topics>,
     /// The keepalive is told while nothing is read.
     paused: bool,
     /// Tells the dispatcher that this session's task lives.
@@ -78,6 +81,7 @@ impl Session {
         }
         self.conclude(now);
         let written = self.write(context, now);
+        self.leave_topics();
         self.report();
         let phase = self.outbox.wire().connection().phase();
         match phase {
@@ -145,6 +149,16 @@ impl Session {
             self.close_for(Cause::SlowConsumer);
         }
         written.map(|_| ())
+    }
+
+    /// Whatever ends a session ends its memberships first, before its handler hears of it.
+    fn leave_topics(&mut self) {
+        if self.topics.is_some()
+            && !self.outbox.wire().connection().may_send()
+            && let Some(topics) = self.topics.take()
+        {
+            topics.leave(self.outbox.id());
+        }
     }
 
     /// Puts the ending into the inbox, once.

@@ -26,4 +26,6 @@ mod server;
 mod session;
 mod storage;
 mod timers;
+mod topics;
+mod topics_recovery;
 mod village;

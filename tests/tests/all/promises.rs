@@ -246,6 +246,35 @@ pub(crate) const PROMISES: &[Promise] = &[
     behaviour("numbers.auto-response", "auto-response 2 KiB each way"),
     behaviour("numbers.drain", "drain 10,000 sessions in 2 s"),
     behaviour("numbers.idle", "idle and lifetime unlimited unless set"),
+    // Topics.
+    behaviour(
+        "topics.fan-out",
+        "publish reaches all members on all workers, those of one publisher in order, but for the one left out",
+    ),
+    behaviour(
+        "topics.presence",
+        "presence and count are the same on every worker; membership ends with its session, whatever way it ends",
+    ),
+    behaviour(
+        "topics.announce",
+        "join and leave messages, if the topic asks for them",
+    ),
+    behaviour(
+        "topics.grants",
+        "topics are of a tenant and granted by name; a component that imports them without a grant is refused by name",
+    ),
+    behaviour(
+        "topics.limits",
+        "128 topics a session; each limit is answered with its number",
+    ),
+    behaviour(
+        "topics.deflate",
+        "permessage-deflate once for all members whose contexts allow it",
+    ),
+    behaviour(
+        "topics.recovery",
+        "a client that reconnects with its epoch and offset gets what it missed before anything newer, or is told that it cannot",
+    ),
     // The peer.
     fault(
         "peer.slow-handshake",
@@ -324,6 +353,14 @@ pub(crate) const PROMISES: &[Promise] = &[
     fault(
         "guest.floods",
         "sends without end; logs without end; creates handles without end: `full` or 1008; dropped lines counted; a limit error then a trap; ≤ 256 KiB queued; ≤ 1 MiB/s of log; ≤ 1,024 handles",
+    ),
+    fault(
+        "guest.topics",
+        "publishes, subscribes, joins and leaves without end: cut by its CPU time; what waits for other workers is bounded; neighbours are untouched",
+    ),
+    fault(
+        "topics.slow-members",
+        "a topic with slow readers: fan-out never waits; the fast get all, in order",
     ),
     fault(
         "guest.lists",

@@ -7,7 +7,7 @@ const READERS: &str = "host/src/config/";
 const DOCUMENT: &str = "docs/configuration.md";
 
 /// How keys are read: by these functions, with the key as first argument.
-const READ_BY: [&str; 10] = [
+const READ_BY: [&str; 11] = [
     "count",
     "duration",
     "duration_or_off",
@@ -18,6 +18,7 @@ const READ_BY: [&str; 10] = [
     "size",
     "text",
     "texts",
+    "texts_or_all",
 ];
 
 pub(super) fn check(sources: &[Source], findings: &mut Vec<Finding>) {

@@ -1,0 +1,184 @@
+//! Who gets what, and who is there.
+
+use super::*;
+
+#[test]
+fn a_message_reaches_all_members_on_all_workers_in_order() {
+    let bench = Bench::new(2);
+    let mut clients = [0, 1, 1].map(|worker| bench.member(on(worker), "t", ""));
+    let mut stranger = bench.client(on(0));
+    for (worker, text) in [(0, "a"), (1, "b"), (0, "c")] {
+        assert_eq!(bench.publish(worker, "t", text), Ok(3));
+    }
+    for client in &mut clients {
+        assert_eq!(client.received(), ["a", "b", "c"]);
+    }
+    assert!(stranger.received().is_empty());
+    assert_eq!(bench.publish(0, "other", "x"), Ok(0));
+}
+
+#[test]
+fn one_can_be_left_out_wherever_it_is() {
+    let bench = Bench::new(2);
+    let mut clients = [0, 1].map(|worker| bench.member(on(worker), "t", ""));
+    for worker in [0, 1] {
+        for left_out in [0, 1] {
+            let published = bench.publish_but(worker, "t", "x", Some(&clients[left_out]));
+            assert_eq!(published, Ok(1));
+            assert!(clients[left_out].received().is_empty());
+            assert_eq!(clients[1 - left_out].received(), ["x"]);
+        }
+    }
+    let stranger = bench.client(on(0));
+    assert_eq!(bench.publish_but(0, "t", "x", Some(&stranger)), Ok(2));
+}
+
+#[test]
+fn everybody_knows_who_is_there() {
+    let bench = Bench::new(2);
+    let first = bench.member(on(0), "t", "one");
+    let second = bench.member(on(1), "t", "two");
+    let ids = [first.outbox.id(), second.outbox.id()];
+    let mut expect = vec![(ids[0], "one".to_owned()), (ids[1], "two".to_owned())];
+    expect.sort_unstable();
+    for worker in [0, 1] {
+        assert_eq!(bench.names(worker, "t"), expect);
+        assert_eq!(bench.workers[worker].count("acme", "t"), 2);
+        assert_eq!(bench.workers[worker].count("other", "t"), 0);
+    }
+    assert_eq!(bench.join(&second, "t", "changed"), Ok(()));
+    for worker in [0, 1] {
+        assert!(
+            bench
+                .names(worker, "t")
+                .contains(&(ids[1], "changed".to_owned()))
+        );
+        assert_eq!(bench.workers[worker].count("acme", "t"), 2);
+    }
+    bench.at(&first).unsubscribe(&tenant("acme"), ids[0], "t");
+    bench.at(&second).leave(ids[1]);
+    bench.settle();
+    for worker in [0, 1] {
+        assert!(bench.names(worker, "t").is_empty());
+        let hub = bench.workers[worker].0.hub.borrow();
+        assert!(hub.topic("acme", "t").is_none(), "nothing is left of it");
+    }
+}
+
+/// The membership was announced before anybody could know of it, so it is known.
+#[test]
+fn what_was_said_before_is_known_without_a_turn() {
+    let bench = Bench::new(2);
+    let client = bench.client(on(1));
+    let joined = bench.workers[1].subscribe(&tenant("acme"), &client.outbox, "t", "");
+    assert_eq!(joined, Ok(()));
+    bench.workers[1].flush();
+    assert_eq!(bench.workers[0].count("acme", "t"), 1);
+    let message = (MessageKind::Text, &b"x"[..]);
+    let published = bench.workers[0].publish(&tenant("acme"), "t", message, None);
+    assert_eq!(published, Ok(1));
+}
+
+#[test]
+fn tenants_share_nothing() {
+    let bench = Bench::new(2);
+    let mut ours = bench.member(on(0), "t", "");
+    let mut theirs = bench.client(on(0));
+    let other = tenant("other");
+    assert_eq!(
+        bench.workers[0].subscribe(&other, &theirs.outbox, "t", "x"),
+        Ok(())
+    );
+    assert_eq!(bench.publish(1, "t", "ours"), Ok(1));
+    let message = (MessageKind::Binary, &b"theirs"[..]);
+    assert_eq!(bench.workers[1].publish(&other, "t", message, None), Ok(1));
+    bench.settle();
+    assert_eq!(ours.received(), ["ours"]);
+    assert_eq!(theirs.received(), ["theirs"]);
+    let (id, topics) = (theirs.outbox.id(), &bench.workers[0]);
+    topics.unsubscribe(&tenant("acme"), id, "t");
+    assert_eq!(
+        topics.count("other", "t"),
+        1,
+        "of another tenant it is no member"
+    );
+}
+
+#[test]
+fn joining_and_leaving_is_announced_where_it_is_wanted() {
+    let bench = Bench::with(2, vec![rule("loud/*", |settings| settings.announce = true)]);
+    let mut watchers = [0, 1].map(|worker| bench.member(on(worker), "loud/1", "w"));
+    for watcher in &mut watchers {
+        watcher.received();
+    }
+    let mut quiet = bench.member(on(0), "quiet", "");
+    for worker in [0, 1] {
+        let mut guest = bench.member(on(worker), "loud/1", "\"g\"");
+        let name = guest.outbox.name();
+        bench.member(on(worker), "quiet", "");
+        let said = |what: &str| {
+            format!(r#"{{"topic":"loud/1","{what}":{{"name":"{name}","info":"\"g\""}}}}"#)
+        };
+        bench.at(&guest).leave(guest.outbox.id());
+        bench.settle();
+        for watcher in &mut watchers {
+            assert_eq!(watcher.received(), [said("joined"), said("left")]);
+        }
+        assert!(guest.received().is_empty());
+    }
+    assert!(quiet.received().is_empty());
+}
+
+#[test]
+fn a_slow_member_misses_what_it_has_no_room_for_and_delays_nobody() {
+    let bench = Bench::new(2);
+    let slow_kind = |worker| Kind {
+        socket_bytes: 64,
+        outbox_bytes: 300,
+        ..on(worker)
+    };
+    let mut slow = [0, 1].map(|worker| bench.member(slow_kind(worker), "t", ""));
+    let mut fast = [0, 1].map(|worker| bench.member(on(worker), "t", ""));
+    let texts: Vec<String> = (0..100).map(|number| format!("{number:0100}")).collect();
+    for text in &texts {
+        assert_eq!(bench.publish(0, "t", text), Ok(4));
+    }
+    for client in &mut fast {
+        assert_eq!(client.received(), texts, "all, in order");
+    }
+    for client in &mut slow {
+        let mut got = client.received();
+        while client.outbox.queued_bytes() > 0 {
+            client.turn(bench.at(client));
+            got.extend(client.received());
+        }
+        assert_eq!(got, texts[..got.len()], "what there was room for, in order");
+        assert!((2..10).contains(&got.len()), "{}", got.len());
+        let stopping = client.outbox.stopping();
+        assert!(stopping.is_none(), "that is no fault of its own");
+    }
+    assert!(bench.dropped() >= 180, "{}", bench.dropped());
+}
+
+#[test]
+fn a_session_that_is_closing_is_no_member() {
+    let bench = Bench::new(1);
+    let client = bench.member(on(0), "t", "");
+    client.outbox.close(1000, "");
+    assert_eq!(bench.join(&client, "u", ""), Err(TopicError::Closed));
+    assert_eq!(
+        bench.publish(0, "t", "x"),
+        Ok(1),
+        "until its task has seen it"
+    );
+    assert_eq!(bench.dropped(), 1);
+    let lost = bench.client(on(0));
+    let now = bench.workers[0].0.lane.clock.now();
+    {
+        let mut wire = lost.outbox.wire();
+        let (connection, out) = wire.protocol(&bench.workers[0].0.lane.buffers);
+        connection.close_for(Cause::Drain, now, out);
+        connection.close(1000, "", Initiator::Handler, now, out);
+    }
+    assert_eq!(bench.join(&lost, "t", ""), Err(TopicError::Closed));
+}
