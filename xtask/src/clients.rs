@@ -35,6 +35,8 @@ enum Client {
     Websockets,
     /// Java's own `java.net.http.WebSocket`
     Java,
+    /// guest-sdk/js-client against a server that drops it
+    JsClient,
     /// Two Chromium tabs chat on the page of `cargo xtask demo`
     ChatTwoTabs,
 }
@@ -57,13 +59,15 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<Outcome>
         &arguments.clients
     };
     let mut outcome = Outcome::default();
-    let (chat, echo): (Vec<Client>, Vec<Client>) = clients
-        .iter()
-        .partition(|client| **client == Client::ChatTwoTabs);
+    let echo = |client: &&Client| !matches!(client, Client::ChatTwoTabs | Client::JsClient);
+    let echo: Vec<Client> = clients.iter().filter(echo).copied().collect();
     if !echo.is_empty() {
         outcome.add(echo_clients(root, &echo)?);
     }
-    if !chat.is_empty() {
+    if clients.contains(&Client::JsClient) {
+        outcome.add(js_client(root)?);
+    }
+    if clients.contains(&Client::ChatTwoTabs) {
         outcome.add(chat_two_tabs(root)?);
     }
     println!("{outcome}");
@@ -93,6 +97,21 @@ fn echo_clients(root: &Path, clients: &[Client]) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
+/// The client for topics, which loses its connection again and again.
+fn js_client(root: &Path) -> anyhow::Result<Outcome> {
+    crate::guests::build(&["herald".to_owned()])?;
+    let wharf = served::build_host(root)?;
+    let config = root.join("tests/clients/topics.toml");
+    let mut serve = Command::new(wharf);
+    serve.args(["serve", "--config"]).arg(config);
+    let server = Served::start(root, "js-client", &mut serve)?;
+    let mut command = Client::JsClient.command(root)?;
+    command.arg(format!("ws://{}", server.address));
+    let outcome = run_counting(&mut command, CLIENT_TIME_MAX, script_counts)?;
+    server.stop()?;
+    Ok(outcome)
+}
+
 /// The demo as a newcomer starts it, but on a free port.
 fn chat_two_tabs(root: &Path) -> anyhow::Result<Outcome> {
     // Built here, so that its progress is seen.
@@ -117,6 +136,7 @@ impl Client {
     fn command(self, root: &Path) -> anyhow::Result<Command> {
         let (program, script) = match self {
             Self::Ws => (tools::program(&["node"], "nodejs")?, "ws-echo.js"),
+            Self::JsClient => (tools::program(&["node"], "nodejs")?, "js-client.js"),
             Self::Chromium => (tools::program(&["node"], "nodejs")?, "chromium-echo.js"),
             Self::ChatTwoTabs => (tools::program(&["node"], "nodejs")?, "chat-two-tabs.js"),
             Self::Websockets => (tools::python(root)?.join("python"), "websockets_echo.py"),
@@ -127,7 +147,10 @@ impl Client {
         };
         let mut command = Command::new(program);
         command.arg(root.join("tests/clients").join(script));
-        if matches!(self, Self::Ws | Self::Chromium | Self::ChatTwoTabs) {
+        if matches!(
+            self,
+            Self::Ws | Self::JsClient | Self::Chromium | Self::ChatTwoTabs
+        ) {
             command.env("NODE_PATH", tools::node_modules(root)?);
         }
         if matches!(self, Self::Chromium | Self::ChatTwoTabs) {
