@@ -14,7 +14,7 @@ use super::machine::Machine;
 use super::peers::{Peer, Program};
 use super::rows::{Figure, Load, Row, Setup};
 use super::server::{Running, pinned};
-use super::wharf::{ECHO_PATH, FAN_OUT_PREFIX, STORED_PATHS};
+use super::wharf::{ECHO_PATH, FAN_OUT_PREFIX, STORED_PATHS, TOPIC_PATH, TOPIC_PREFIX};
 use crate::process;
 
 /// What one measurement may take besides its window.
@@ -221,12 +221,14 @@ impl Bench<'_> {
                 say("warm-up-ms", warm_up);
                 say("window-ms", window);
             }
-            Load::FanOut { connections } => {
+            Load::FanOut { connections } | Load::Topic { connections } => {
                 say("connections", connections.to_string());
                 say("depth", "16".to_owned());
                 say("warm-up-ms", warm_up);
                 say("window-ms", window);
-                if peer.wharf().is_some() {
+                if matches!(row.load, Load::Topic { .. }) {
+                    say("prefix", TOPIC_PREFIX.to_owned());
+                } else if peer.wharf().is_some() {
                     say("prefix", FAN_OUT_PREFIX.to_owned());
                 }
             }
@@ -248,7 +250,7 @@ impl Bench<'_> {
         }
         let is_text = match row.load {
             Load::Echo(echo) => echo.text,
-            Load::FanOut { .. } => true,
+            Load::FanOut { .. } | Load::Topic { .. } => true,
             _ => false,
         };
         let flags = [
@@ -265,7 +267,7 @@ impl Bench<'_> {
 fn mode(load: Load) -> &'static str {
     match load {
         Load::Echo(_) | Load::Stored { .. } => "echo",
-        Load::FanOut { .. } => "fan-out",
+        Load::FanOut { .. } | Load::Topic { .. } => "fan-out",
         Load::Idle { .. } => "idle",
         Load::Connect => "connect",
         Load::Churn => "churn",
@@ -277,6 +279,7 @@ fn path(row: &Row, peer: &Peer) -> &'static str {
         (Load::FanOut { .. }, _) => "/fan-out",
         (Load::Stored { writes: true, .. }, _) => STORED_PATHS[1],
         (Load::Stored { writes: false, .. }, _) => STORED_PATHS[0],
+        (Load::Topic { .. }, _) => TOPIC_PATH,
         (_, Some(_)) => ECHO_PATH,
         (_, None) => "/",
     }

@@ -98,7 +98,7 @@ const fn wharf(
 
 /// What is sent by itself writes every message at once: most libraries'
 /// examples do. The plain names hold writes together where the library can.
-pub(super) static PEERS: [Peer; 20] = [
+pub(super) static PEERS: [Peer; 22] = [
     wharf(
         "wharf-shared",
         "one instance for all, Rust guest",
@@ -144,6 +144,25 @@ pub(super) static PEERS: [Peer; 20] = [
         ..wharf(
             "wharf-two-workers",
             "two workers, an instance per session, QuickJS guest",
+            "",
+            "",
+        )
+    },
+    wharf(
+        "wharf-topic",
+        "one instance for all, one worker, topics",
+        "shared",
+        "herald",
+    ),
+    Peer {
+        program: Program::Wharf(Wharf {
+            instance: "shared",
+            guest: "herald",
+            workers: 2,
+        }),
+        ..wharf(
+            "wharf-topic-two-workers",
+            "an instance for each of two workers, topics",
             "",
             "",
         )

@@ -2,6 +2,7 @@
 //! take part.
 
 use super::peers::{Peer, Program};
+use super::wharf::TOPIC_GUEST;
 
 /// One kind of load.
 pub(super) struct Row {
@@ -26,6 +27,10 @@ pub(super) enum Load {
     },
     /// To so many connections.
     FanOut {
+        connections: u32,
+    },
+    /// To so many members of a topic.
+    Topic {
         connections: u32,
     },
     /// Memory at so many connections, ascending.
@@ -74,6 +79,8 @@ pub(super) enum Entrants {
     FanningOut,
     /// The limit, and Wharf with one instance for all: an engine holds fewer instances than this.
     Crowd,
+    /// Wharf with its guest for topics.
+    Topics,
     Workers,
     /// Wharf alone: the others store nothing.
     Storing,
@@ -82,6 +89,10 @@ pub(super) enum Entrants {
 impl Row {
     pub(super) fn takes(&self, peer: &Peer) -> bool {
         let wharf = peer.wharf();
+        let of_topics = wharf.is_some_and(|wharf| wharf.guest == TOPIC_GUEST);
+        if of_topics || self.entrants == Entrants::Topics {
+            return of_topics && self.entrants == Entrants::Topics;
+        }
         let is_limit = peer.program == Program::Raw;
         let rust_guest = wharf.is_some_and(|wharf| wharf.guest == "echo");
         let shared = wharf.is_some_and(|wharf| wharf.instance == "shared");
@@ -92,6 +103,7 @@ impl Row {
             Entrants::All => true,
             Entrants::Scaling => is_limit || rust_guest,
             Entrants::WithExtras => peer.extras && (wharf.is_none() || (rust_guest && shared)),
+            Entrants::Topics => of_topics,
             Entrants::FanningOut => peer.fans_out && (wharf.is_none() || (rust_guest && shared)),
             Entrants::Storing => {
                 rust_guest && wharf.is_some_and(|wharf| wharf.instance == "session")
@@ -146,7 +158,7 @@ const ROW: Row = Row {
     quick: false,
 };
 
-pub(super) static ROWS: [Row; 19] = [
+pub(super) static ROWS: [Row; 20] = [
     Row {
         name: "echo-125-d1",
         title: "echo, 125 B, depth 1, 64 connections",
@@ -229,6 +241,15 @@ pub(super) static ROWS: [Row; 19] = [
         load: Load::FanOut { connections: 1_000 },
         figure: Figure::Cpu("delivery"),
         entrants: Entrants::FanningOut,
+        quick: true,
+        ..ROW
+    },
+    Row {
+        name: "fan-out-topic",
+        title: "fan-out over a topic of 125 B to 1,000 members, depth 16",
+        load: Load::Topic { connections: 1_000 },
+        figure: Figure::Cpu("delivery"),
+        entrants: Entrants::Topics,
         quick: true,
         ..ROW
     },

@@ -16,6 +16,10 @@ pub(super) const FAN_OUT_PREFIX: &str = "broadcast ";
 pub(super) const STORED_GUEST: &str = "keep";
 /// Where it reads, and where it writes.
 pub(super) const STORED_PATHS: [&str; 2] = ["/kv-read", "/kv-write"];
+/// Subscribes as it opens; publishes what follows the prefix.
+pub(super) const TOPIC_GUEST: &str = "herald";
+pub(super) const TOPIC_PREFIX: &str = "shout bench ";
+pub(super) const TOPIC_PATH: &str = "/echo/topic?join=bench";
 /// What is echoed is asked for here; the key matters to keyed instances.
 pub(super) const ECHO_PATH: &str = "/echo/{key}";
 
@@ -80,6 +84,9 @@ impl Config<'_> {
             text,
             "\n[[route]]\npath = {path:?}\ncomponent = {component:?}\ninstance = {instance:?}"
         );
+        if guest == TOPIC_GUEST {
+            let _ = writeln!(text, "grants.topics = true");
+        }
     }
 
     fn guest(&self, name: &str) -> PathBuf {
