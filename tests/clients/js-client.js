@@ -50,7 +50,7 @@ async function keeper(topic, options = {}) {
 
 /** Drops the connection from the server's side, and publishes while it is away. */
 async function dropped(deed, missed) {
-  const topic = `kept/${deed}-${missed.length}`;
+  const topic = `kept/${deed.replace(/\W/g, '-')}-${missed.length}`;
   const away = { retryFirstMs: 400, retryMaxMs: 400 };
   const { connection, next, states, placed } = await keeper(topic, away);
   await placed();

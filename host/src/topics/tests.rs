@@ -2,6 +2,7 @@
 
 mod limits;
 mod members;
+mod model;
 mod recovery;
 
 use std::pin::pin;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 
 use super::*;
 
@@ -78,33 +78,26 @@ impl Model {
     }
 }
 
-impl ReferenceStateMachine for Model {
-    type State = Self;
-    type Transition = Deed;
+fn deed() -> impl Strategy<Value = Deed> {
+    let (tenant, worker, topic) = (0..TENANTS, 0..WORKERS, 0..TOPICS);
+    let session = any::<u16>().prop_map(usize::from);
+    let place = (tenant.clone(), worker.clone(), topic.clone());
+    prop_oneof![
+        2 => (tenant, worker).prop_map(|(tenant, worker)| Deed::Open { tenant, worker }),
+        6 => (session.clone(), topic.clone(), any::<u8>())
+            .prop_map(|(session, topic, info)| Deed::Join { session, topic, info }),
+        2 => (session.clone(), topic).prop_map(|(session, topic)| Deed::Part { session, topic }),
+        1 => session.clone().prop_map(|session| Deed::End { session }),
+        6 => (place.clone(), proptest::option::of(session)).prop_map(
+            |((tenant, worker, topic), except)| Deed::Publish { tenant, worker, topic, except }
+        ),
+        3 => place.prop_map(|(tenant, worker, topic)| Deed::Look { tenant, worker, topic }),
+    ]
+}
 
-    fn init_state() -> BoxedStrategy<Self> {
-        Just(Self::default()).boxed()
-    }
-
-    fn transitions(_: &Self) -> BoxedStrategy<Deed> {
-        let (tenant, worker, topic) = (0..TENANTS, 0..WORKERS, 0..TOPICS);
-        let session = any::<u16>().prop_map(usize::from);
-        let place = (tenant.clone(), worker.clone(), topic.clone());
-        prop_oneof![
-            2 => (tenant, worker).prop_map(|(tenant, worker)| Deed::Open { tenant, worker }),
-            6 => (session.clone(), topic.clone(), any::<u8>())
-                .prop_map(|(session, topic, info)| Deed::Join { session, topic, info }),
-            2 => (session.clone(), topic).prop_map(|(session, topic)| Deed::Part { session, topic }),
-            1 => session.clone().prop_map(|session| Deed::End { session }),
-            6 => (place.clone(), proptest::option::of(session)).prop_map(
-                |((tenant, worker, topic), except)| Deed::Publish { tenant, worker, topic, except }
-            ),
-            3 => place.prop_map(|(tenant, worker, topic)| Deed::Look { tenant, worker, topic }),
-        ]
-        .boxed()
-    }
-
-    fn apply(mut model: Self, deed: &Deed) -> Self {
+impl Model {
+    fn apply(&mut self, deed: &Deed) {
+        let model = self;
         model.brought.clear();
         match *deed {
             Deed::Open { tenant, .. } => model.sessions.push(Modelled {
@@ -155,7 +148,6 @@ impl ReferenceStateMachine for Model {
             }
             Deed::Look { .. } => {}
         }
-        model
     }
 }
 
@@ -176,20 +168,19 @@ fn named(tenant: usize) -> Arc<str> {
     format!("tenant{tenant}").into()
 }
 
-impl StateMachineTest for Real {
-    type SystemUnderTest = Self;
-    type Reference = Model;
-
-    fn init_test(_: &Model) -> Self {
+impl Real {
+    fn new() -> Self {
         Self {
             bench: Bench::new(WORKERS),
             clients: Vec::new(),
         }
     }
 
-    fn apply(mut real: Self, model: &Model, deed: Deed) -> Self {
+    /// Does a deed that the model has done already.
+    fn apply(&mut self, model: &Model, deed: &Deed) {
+        let real = self;
         let name = |topic: usize| format!("t{topic}");
-        match deed {
+        match *deed {
             Deed::Open { tenant, worker } => {
                 let kind = Kind {
                     socket_bytes: 1 << 12,
@@ -236,55 +227,60 @@ impl StateMachineTest for Real {
                 let except = except.map(|index| real.clients[index].1.outbox.id());
                 let text = model.text(tenant);
                 let message = (MessageKind::Text, text.as_bytes());
-                let published = real.bench.workers[worker].publish(
-                    &named(tenant),
-                    &name(topic),
-                    message,
-                    except,
-                );
+                let topics = &real.bench.workers[worker];
+                let published = topics.publish(&named(tenant), &name(topic), message, except);
                 assert_eq!(published, Ok(model.brought.len() as u64));
             }
             Deed::Look {
                 tenant,
                 worker,
                 topic,
-            } => {
-                let topics = &real.bench.workers[worker];
-                let found = topics
-                    .presence(&named(tenant), &name(topic))
-                    .expect("few members");
-                let mut found: Vec<_> = found
-                    .into_iter()
-                    .map(|(session, info)| (session, info.to_string()))
-                    .collect();
-                let members = model.members(tenant, topic).into_iter();
-                let mut expect: Vec<_> = members
-                    .map(|(index, info)| (real.clients[index].1.outbox.id(), info))
-                    .collect();
-                found.sort_unstable();
-                expect.sort_unstable();
-                assert_eq!(found, expect);
-                assert_eq!(
-                    topics.count(&named(tenant), &name(topic)),
-                    expect.len() as u64
-                );
-            }
+            } => real.look(model, &real.bench.workers[worker], tenant, topic),
         }
         real.bench.settle();
-        for (index, (_, client)) in real.clients.iter_mut().enumerate() {
+    }
+
+    /// Who is there, as one worker knows it.
+    fn look(&self, model: &Model, topics: &Topics, tenant: usize, topic: usize) {
+        let name = format!("t{topic}");
+        let found = topics.presence(&named(tenant), &name);
+        let found = found.expect("few members").into_iter();
+        let mut found: Vec<_> = found
+            .map(|(session, info)| (session, info.to_string()))
+            .collect();
+        let members = model.members(tenant, topic).into_iter();
+        let mut expect: Vec<_> = members
+            .map(|(index, info)| (self.clients[index].1.outbox.id(), info))
+            .collect();
+        found.sort_unstable();
+        expect.sort_unstable();
+        assert_eq!(found, expect);
+        let count = topics.count(&named(tenant), &name);
+        assert_eq!(count, expect.len() as u64);
+    }
+
+    /// Everybody has got what the last deed brings, and nothing else.
+    fn receive(&mut self, model: &Model) {
+        for (index, (_, client)) in self.clients.iter_mut().enumerate() {
             let got = client.received();
             if model.sessions[index].is_open {
                 let expect: Vec<_> = model.brought.get(&index).into_iter().cloned().collect();
                 assert_eq!(got, expect, "session {index}");
             }
         }
-        real
     }
 }
 
-prop_state_machine! {
+proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn topics_are_as_simple_as_their_model(sequential 1..200 => Real);
+    fn topics_are_as_simple_as_their_model(deeds in vec(deed(), 1..200)) {
+        let (mut model, mut real) = (Model::default(), Real::new());
+        for deed in &deeds {
+            model.apply(deed);
+            real.apply(&model, deed);
+            real.receive(&model);
+        }
+    }
 }
