@@ -36,7 +36,8 @@ enum Client {
     /// Java's own `java.net.http.WebSocket`
     Java,
     /// guest-sdk/js-client against a server that drops it
-    JsClient,
+    #[value(name = "js-client")]
+    Recovering,
     /// Two Chromium tabs chat on the page of `cargo xtask demo`
     ChatTwoTabs,
 }
@@ -59,12 +60,12 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<Outcome>
         &arguments.clients
     };
     let mut outcome = Outcome::default();
-    let echo = |client: &&Client| !matches!(client, Client::ChatTwoTabs | Client::JsClient);
+    let echo = |client: &&Client| !matches!(client, Client::ChatTwoTabs | Client::Recovering);
     let echo: Vec<Client> = clients.iter().filter(echo).copied().collect();
     if !echo.is_empty() {
         outcome.add(echo_clients(root, &echo)?);
     }
-    if clients.contains(&Client::JsClient) {
+    if clients.contains(&Client::Recovering) {
         outcome.add(js_client(root)?);
     }
     if clients.contains(&Client::ChatTwoTabs) {
@@ -105,7 +106,7 @@ fn js_client(root: &Path) -> anyhow::Result<Outcome> {
     let mut serve = Command::new(wharf);
     serve.args(["serve", "--config"]).arg(config);
     let server = Served::start(root, "js-client", &mut serve)?;
-    let mut command = Client::JsClient.command(root)?;
+    let mut command = Client::Recovering.command(root)?;
     command.arg(format!("ws://{}", server.address));
     let outcome = run_counting(&mut command, CLIENT_TIME_MAX, script_counts)?;
     server.stop()?;
@@ -136,7 +137,7 @@ impl Client {
     fn command(self, root: &Path) -> anyhow::Result<Command> {
         let (program, script) = match self {
             Self::Ws => (tools::program(&["node"], "nodejs")?, "ws-echo.js"),
-            Self::JsClient => (tools::program(&["node"], "nodejs")?, "js-client.js"),
+            Self::Recovering => (tools::program(&["node"], "nodejs")?, "js-client.js"),
             Self::Chromium => (tools::program(&["node"], "nodejs")?, "chromium-echo.js"),
             Self::ChatTwoTabs => (tools::program(&["node"], "nodejs")?, "chat-two-tabs.js"),
             Self::Websockets => (tools::python(root)?.join("python"), "websockets_echo.py"),
@@ -149,7 +150,7 @@ impl Client {
         command.arg(root.join("tests/clients").join(script));
         if matches!(
             self,
-            Self::Ws | Self::JsClient | Self::Chromium | Self::ChatTwoTabs
+            Self::Ws | Self::Recovering | Self::Chromium | Self::ChatTwoTabs
         ) {
             command.env("NODE_PATH", tools::node_modules(root)?);
         }

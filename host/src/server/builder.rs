@@ -22,6 +22,7 @@ use crate::ingress::{IngressLimits, Places, TlsFiles};
 use crate::kv::Kv;
 use crate::storage::{Storage, StorageSettings};
 use crate::timers::{self, TimerParts};
+use crate::topics::Parcel;
 
 /// Connections that the kernel keeps until a worker accepts them.
 const BACKLOG: i32 = 4096;
@@ -147,13 +148,7 @@ impl Builder {
         let (peers, inlets): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
         let (timer_addresses, mail) = timers::addresses(workers);
-        let (topic_peers, topic_inlets): (Vec<_>, Vec<_>) =
-            (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
-        let topics = TopicsConfig {
-            rules: self.topics.into(),
-            peers: topic_peers.into(),
-            counters: Arc::default(),
-        };
+        let (topics, topic_inlets) = topics(self.topics, workers);
         let parts = WorkerParts {
             origin: std::time::Instant::now(),
             run: random_u64(),
@@ -225,6 +220,20 @@ fn open_storage(
     tracing::info!(place = %settings.place, "storage open");
     let timers = TimerParts::new(storage.clone(), settings)?;
     Ok(Some((Kv::new(storage, settings)?, timers, thread)))
+}
+
+/// What the topics of all workers are made of, and where each reads what the others say.
+fn topics(
+    rules: Vec<TopicRule>,
+    workers: usize,
+) -> (TopicsConfig, Vec<mpsc::UnboundedReceiver<Parcel>>) {
+    let (peers, inlets): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+    let config = TopicsConfig {
+        rules: rules.into(),
+        peers: peers.into(),
+        counters: Arc::default(),
+    };
+    (config, inlets)
 }
 
 /// Listens on an address, ready to be shared by the workers.
