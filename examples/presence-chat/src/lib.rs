@@ -49,8 +49,17 @@ fn who(request: &Request) -> String {
     let pairs = request.query.iter().flat_map(|query| query.split('&'));
     let named = pairs.filter_map(|pair| pair.strip_prefix("who=")).next();
     let fits = |character: &char| character.is_alphanumeric() || *character == '-';
-    let name: String = named.unwrap_or_default().chars().filter(fits).take(32).collect();
-    if name.is_empty() { "somebody".to_owned() } else { name }
+    let name: String = named
+        .unwrap_or_default()
+        .chars()
+        .filter(fits)
+        .take(32)
+        .collect();
+    if name.is_empty() {
+        "somebody".to_owned()
+    } else {
+        name
+    }
 }
 
 wharf_guest::export!(PresenceChat);
