@@ -20,16 +20,12 @@ const ROUNDS: u64 = 20;
 const WRITERS: usize = 8;
 
 fn site() -> Site {
-    let mount = Mount::new("/", "store").set("grants.keyvalue", ["default"]);
+    let mount = Mount::new("/", "store").grant("keyvalue", ["default"]);
     let site = Site::new()
         .workers(2)
         .section("storage", "path", "wharf.redb");
     // After a long run there is much to count in one call.
-    site.mount(
-        mount
-            .set("grants.timers", true)
-            .guest("cpu_per_call", "10s"),
-    )
+    site.mount(mount.grant("timers", true).guest("cpu_per_call", "10s"))
 }
 
 /// What one client was told, over all rounds.
@@ -188,8 +184,8 @@ fn a_guest_that_fills_its_storage_is_told_so_and_fills_nobody_elses() {
             ("open\tdefault", "/open"),
         ];
         let store = |path: &str| {
-            let mount = Mount::new(path, "store").set("grants.keyvalue", ["default"]);
-            mount.set("grants.timers", true).set("tenant", "greedy")
+            let mount = Mount::new(path, "store").grant("keyvalue", ["default"]);
+            mount.grant("timers", true).set("tenant", "greedy")
         };
         let frugal = store("/frugal").set("tenant", "frugal");
         let mounts = deeds.map(|(_, path)| store(path).guest("wall_per_call", "20s"));

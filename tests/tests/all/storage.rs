@@ -11,8 +11,8 @@ const FILE: &str = "wharf.redb";
 
 /// The guest `store` with the bucket `default` and timers.
 fn store(path: &str) -> Mount {
-    let mount = Mount::new(path, "store").set("grants.keyvalue", ["default"]);
-    mount.set("grants.timers", true)
+    let mount = Mount::new(path, "store").grant("keyvalue", ["default"]);
+    mount.grant("timers", true)
 }
 
 /// Servers in memory, where nothing has to outlive the server.

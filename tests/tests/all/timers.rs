@@ -13,8 +13,8 @@ use crate::promises::covers;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn store(path: &str) -> Mount {
-    let mount = Mount::new(path, "store").set("grants.keyvalue", ["default"]);
-    mount.set("grants.timers", true)
+    let mount = Mount::new(path, "store").grant("keyvalue", ["default"]);
+    mount.grant("timers", true)
 }
 
 fn rooms() -> Mount {
@@ -176,11 +176,11 @@ fn the_examples_do_what_their_tables_say() {
     scenario(async {
         let counter = Mount::new("/counters/{counter}", "counter").set("instance", "{counter}");
         let reminder = Mount::new("/rooms/{room}", "reminder").set("instance", "{room}");
-        let reminder = reminder.set("grants.keyvalue", ["missed"]);
+        let reminder = reminder.grant("keyvalue", ["missed"]);
         let site = Site::new()
             .section("storage", "path", "memory")
-            .mount(counter.set("grants.keyvalue", ["counters"]))
-            .mount(reminder.set("grants.timers", true));
+            .mount(counter.grant("keyvalue", ["counters"]))
+            .mount(reminder.grant("timers", true));
         let server = start(&site).await;
         let mut first = Peer::connect(server.address, "/counters/a").await;
         first.expect_text("0").await;
