@@ -27,12 +27,18 @@ async function publisher(topic) {
   };
 }
 
-/** A connection whose events can be awaited one by one. */
-async function keeper(topic, options = {}) {
+/** A connection whose events can be awaited one by one. While its line is cut nothing answers it. */
+async function keeper(topic) {
   const { Connection } = await client;
   keys += 1;
+  const line = { isCut: false };
+  const Cuttable = class extends WebSocket {
+    constructor(address, protocols) {
+      super(line.isCut ? 'ws://127.0.0.1:1/' : address, protocols);
+    }
+  };
   const connection = new Connection(`${url}/keeper/key${keys}?join=${topic}`, {
-    WebSocket, retryFirstMs: 20, retryMaxMs: 100, ...options,
+    WebSocket: Cuttable, retryFirstMs: 20, retryMaxMs: 100,
   });
   const events = [];
   const waiting = [];
@@ -45,21 +51,22 @@ async function keeper(topic, options = {}) {
   const placed = async () => {
     while (!connection.position(topic)) await new Promise((resolve) => setTimeout(resolve, 5));
   };
-  return { connection, next, states, placed };
+  return { connection, next, states, placed, line };
 }
 
 /** Drops the connection from the server's side, and publishes while it is away. */
 async function dropped(deed, missed) {
   const topic = `kept/${deed.replace(/\W/g, '-')}-${missed.length}`;
-  const away = { retryFirstMs: 400, retryMaxMs: 400 };
-  const { connection, next, states, placed } = await keeper(topic, away);
+  const { connection, next, states, placed, line } = await keeper(topic);
   await placed();
   const { publish, close } = await publisher(topic);
   await publish('before');
   expect(await next(), `${topic}: before`, 'event');
+  line.isCut = true;
   connection.send(deed);
   while (!states.includes('waiting')) await new Promise((resolve) => setTimeout(resolve, 5));
   for (const text of missed) await publish(text);
+  line.isCut = false;
   return { topic, connection, next, publish, close };
 }
 
