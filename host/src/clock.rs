@@ -64,6 +64,11 @@ impl Clock {
         }
     }
 
+    /// When the server started.
+    pub(crate) fn origin(&self) -> std::time::Instant {
+        self.origin
+    }
+
     /// Milliseconds since the origin.
     pub(crate) fn now(&self) -> Instant {
         let elapsed = self.origin.elapsed();

@@ -49,10 +49,10 @@ mod config;
 
 mod server;
 
-pub use capability::Capability;
+pub use capability::{Capability, LogLimits};
 pub use catalog::{
-    Grants, InstanceModel, OriginRule, Page, PatternError, Template, TopicPattern, TopicRule,
-    TopicSettings, WebSocketSettings,
+    Grants, InstanceModel, OriginRule, Page, PatternError, Secret, Settings, Template,
+    TopicPattern, TopicRule, TopicSettings, WebSocketSettings,
 };
 pub use config::{Config, ConfigError, RouteConfig};
 pub use guest::{EngineConfig, GuestLimits, Import, ProgramError, Report, World, inspect};

@@ -74,6 +74,8 @@ pub struct Mount {
     websocket: Table,
     guest: Table,
     grants: Table,
+    config: Table,
+    secrets: Vec<(String, String)>,
 }
 
 impl Mount {
@@ -85,6 +87,8 @@ impl Mount {
             websocket: Table::new(),
             guest: Table::new(),
             grants: Table::new(),
+            config: Table::new(),
+            secrets: Vec::new(),
         }
         .set("path", path)
         .set("component", component)
@@ -114,6 +118,20 @@ impl Mount {
     #[must_use]
     pub fn grant(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.grants.insert(key.into(), value.into());
+        self
+    }
+
+    /// Sets a key of `[route.config]`.
+    #[must_use]
+    pub fn config(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.config.insert(key.into(), value.into());
+        self
+    }
+
+    /// Sets a key of `[route.secrets]` to what a file holds.
+    #[must_use]
+    pub fn secret_file(mut self, key: &str, file: &str) -> Self {
+        self.secrets.push((key.into(), file.into()));
         self
     }
 
@@ -230,6 +248,13 @@ impl Site {
             let _ = write!(text, "[route.websocket]\n{}", lines(&mount.websocket));
             let _ = write!(text, "[route.guest]\n{}", lines(&mount.guest));
             let _ = write!(text, "[route.grants]\n{}", lines(&mount.grants));
+            if !mount.config.is_empty() {
+                let _ = write!(text, "[route.config]\n{}", lines(&mount.config));
+            }
+            for (key, file) in &mount.secrets {
+                let file = Value::from(file.as_str());
+                let _ = writeln!(text, "[route.secrets.{key}]\nfile = {file}");
+            }
         }
         for topic in &self.topics {
             let _ = write!(text, "\n[[topic]]\n{}", lines(topic));

@@ -33,6 +33,24 @@ pub mod keyvalue {
     });
 }
 
+/// Messages to the tenant's log: the world `logging`.
+pub mod logging {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "wharf:websocket/logging",
+        generate_all,
+    });
+}
+
+/// What the operator wrote for the route: the world `settings`.
+pub mod settings {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "wharf:websocket/settings",
+        generate_all,
+    });
+}
+
 /// The optional export: `websocket-handler` with `handshake` is the world
 /// `websocket-service`. Apart, so that a handler without it does not export it.
 pub mod connect {

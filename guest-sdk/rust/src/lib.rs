@@ -42,8 +42,10 @@ pub mod bindings;
 mod connect;
 mod export;
 pub mod kv;
+pub mod log;
 mod message;
 mod session;
+pub mod settings;
 pub mod timers;
 mod topic;
 

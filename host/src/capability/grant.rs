@@ -3,7 +3,7 @@
 //! Decides before anything is linked and says for each refused import what would be right. Knows
 //! nothing of wasmtime: types of functions are checked where programs are linked.
 
-use super::keyvalue;
+use super::{keyvalue, logging, settings};
 use crate::catalog::Grants;
 
 /// The package that this host implements.
@@ -58,6 +58,10 @@ pub enum Capability {
     KeyValue,
     /// Timers.
     Timers,
+    /// Messages to the tenant's log.
+    Logging,
+    /// What the operator wrote for its route.
+    Settings,
 }
 
 impl Capability {
@@ -73,6 +77,15 @@ impl Capability {
                 Err("not granted; `[route.grants] timers = true` would grant it".to_owned())
             }
             Self::Timers => Ok(()),
+            Self::Logging if !grants.logging => {
+                Err("not granted; `[route.grants] logging = true` would grant it".to_owned())
+            }
+            Self::Logging => Ok(()),
+            Self::Settings if !grants.settings => Err(
+                "not granted; a `[route.config]` or `[route.secrets]` would grant it, even an empty one"
+                    .to_owned(),
+            ),
+            Self::Settings => Ok(()),
             Self::Topics if !grants.topics.is_empty() => Ok(()),
             Self::Topics => Err(
                 "this route was not granted topics; `topics = [\"room/*\"]` in its \
@@ -97,7 +110,15 @@ pub(crate) fn judge(import: &str) -> Result<Capability, String> {
         | "wharf:websocket/timer-handler" => {
             Err("a handler exports this interface and cannot import it".to_owned())
         }
-        "wasi:keyvalue/store" | "wasi:keyvalue/atomics" => keyvalue_version(&name),
+        "wasi:keyvalue/store" | "wasi:keyvalue/atomics" => {
+            draft_version(&name, keyvalue::VERSION).map(|()| Capability::KeyValue)
+        }
+        "wasi:logging/logging" => {
+            draft_version(&name, logging::VERSION).map(|()| Capability::Logging)
+        }
+        "wasi:config/store" => {
+            draft_version(&name, settings::VERSION).map(|()| Capability::Settings)
+        }
         path if WASI.contains(&path) => wasi_version(&name).map(|()| Capability::Wasi),
         path => Err(unknown(path)),
     }
@@ -163,14 +184,14 @@ fn wasi_version(name: &Name<'_>) -> Result<(), String> {
 }
 
 /// A draft promises nothing to the next one: it is this one or none.
-fn keyvalue_version(name: &Name<'_>) -> Result<Capability, String> {
-    if name.version == Some(keyvalue::VERSION) {
-        return Ok(Capability::KeyValue);
+fn draft_version(name: &Name<'_>, version: &str) -> Result<(), String> {
+    if name.version == Some(version) {
+        return Ok(());
     }
     let found = name.version.unwrap_or("none");
+    let package = name.path.split('/').next().unwrap_or_default();
     Err(format!(
-        "this host has version {} of wasi:keyvalue, not {found}",
-        keyvalue::VERSION
+        "this host has version {version} of {package}, not {found}"
     ))
 }
 
@@ -180,6 +201,9 @@ fn unknown(path: &str) -> String {
     }
     if path.starts_with("wasi:keyvalue/") {
         return "this host has store and atomics of wasi:keyvalue".to_owned();
+    }
+    if path.starts_with("wasi:config/") {
+        return "this host has store of wasi:config".to_owned();
     }
     if path.starts_with("wasi:") {
         return match nearest(path) {
@@ -196,7 +220,8 @@ fn unknown(path: &str) -> String {
             .to_owned();
     }
     let names = OWN.join(", ");
-    let offer = format!("this host offers {names}, wasi:keyvalue and WASI 0.2");
+    let offer =
+        format!("this host offers {names}, wasi:keyvalue, wasi:logging, wasi:config and WASI 0.2");
     match nearest(path) {
         Some(known) => format!("{offer}; the nearest is {known}"),
         None => offer,
@@ -277,6 +302,31 @@ mod tests {
     }
 
     #[test]
+    fn logging_and_settings_need_a_grant() {
+        let mut grants = Grants::default();
+        for (import, capability, expect) in [
+            (
+                "wasi:logging/logging@0.1.0-draft",
+                Capability::Logging,
+                "[route.grants] logging",
+            ),
+            (
+                "wasi:config/store@0.2.0-rc.1",
+                Capability::Settings,
+                "[route.config]",
+            ),
+        ] {
+            assert_eq!(judge(import), Ok(capability));
+            let refused = capability.covered_by(&grants);
+            assert!(refused.is_err_and(|reason| reason.contains(expect)));
+        }
+        grants.logging = true;
+        grants.settings = true;
+        assert_eq!(Capability::Logging.covered_by(&grants), Ok(()));
+        assert_eq!(Capability::Settings.covered_by(&grants), Ok(()));
+    }
+
+    #[test]
     fn what_is_refused_says_what_would_be_right() {
         let check = |import: &str, expect: &str| {
             let reason = judge(import).expect_err(import);
@@ -303,6 +353,9 @@ mod tests {
         check("wasi:http/outgoing-handler@0.2.0", "no network");
         check("wasi:keyvalue/store@0.2.0", "version 0.2.0-draft2");
         check("wasi:keyvalue/store", "not none");
+        check("wasi:logging/logging", "version 0.1.0-draft");
+        check("wasi:config/store@0.2.0", "version 0.2.0-rc.1");
+        check("wasi:config/runtime@0.2.0-draft", "store of wasi:config");
         check("wasi:keyvalue/batch@0.2.0-draft2", "store and atomics");
         check("acme:secrets/vault@1.0.0", "this host offers");
         check("print", "interfaces only");

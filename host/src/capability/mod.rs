@@ -19,14 +19,17 @@ pub(crate) mod bindings;
 mod grant;
 pub(crate) mod keyvalue;
 mod log;
+pub(crate) mod logging;
 pub(crate) mod sessions;
+pub(crate) mod settings;
 pub(crate) mod timers;
 pub(crate) mod topics;
 mod wasi;
 
 pub use self::grant::Capability;
 pub(crate) use self::grant::{PACKAGE, VERSION, judge};
-pub(crate) use self::log::GuestLog;
+pub use self::log::LogLimits;
+pub(crate) use self::log::{GuestLogs, InstanceLog};
 pub(crate) use self::wasi::{WasiState, link as link_wasi};
 
 /// What a worker offers to all of its instances. Lives on one thread.
@@ -37,6 +40,8 @@ pub(crate) struct Services {
     /// The timers of this worker's instances.
     pub(crate) timers: Rc<Timers>,
     pub(crate) topics: Topics,
+    /// Where the instances of all tenants log to.
+    pub(crate) logs: GuestLogs,
 }
 
 impl Services {
@@ -60,6 +65,7 @@ impl Services {
             kv: None,
             timers: Rc::new(timers),
             topics,
+            logs: GuestLogs::default(),
         }
     }
 }
@@ -80,6 +86,8 @@ pub(crate) struct Surroundings {
 pub(crate) trait HostView: Send + 'static {
     /// What the instance finds around it.
     fn surroundings(&self) -> &Surroundings;
+    /// Where the instance logs to; only if its program imports WASI or logging.
+    fn log(&self) -> &InstanceLog;
     /// What the instance's handles stand for, beside those of WASI.
     fn resources(&mut self) -> &mut ResourceTable;
 }

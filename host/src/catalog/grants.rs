@@ -12,6 +12,12 @@ pub struct Grants {
     pub keyvalue: Vec<String>,
     /// Whether its component may set timers.
     pub timers: bool,
+    /// Whether its component may send messages to its tenant's log. What it prints goes there anyway.
+    pub logging: bool,
+    /// Whether its component may read the route's settings and secrets.
+    pub settings: bool,
+    /// Whether its clocks show all that the machine's do; whole milliseconds otherwise.
+    pub precise_clocks: bool,
     /// The topics of its tenant that its component may use; without one it may not import topics.
     pub topics: Vec<TopicPattern>,
 }

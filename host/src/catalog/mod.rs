@@ -7,6 +7,7 @@ mod grants;
 mod pattern;
 mod settings;
 mod topics;
+mod values;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,6 +23,7 @@ pub(crate) use pattern::{params_of, percent_decode};
 pub use settings::WebSocketSettings;
 pub(crate) use topics::TOPIC_NAME_BYTES_MAX;
 pub use topics::{TopicPattern, TopicRule, TopicSettings};
+pub use values::{Secret, Settings};
 pub use wharf_protocol::OriginRule;
 
 /// Whose a route is that names nobody.
@@ -52,6 +54,8 @@ pub(crate) struct Route {
     pub(crate) tenant: Arc<str>,
     /// What its component may use beside its sessions.
     pub(crate) grants: Arc<Grants>,
+    /// What its operator tells its component.
+    pub(crate) settings: Arc<Settings>,
     /// What answers.
     pub(crate) target: Target,
 }
@@ -71,6 +75,7 @@ impl Route {
             instance: InstanceModel::default(),
             tenant: DEFAULT_TENANT.into(),
             grants: Arc::default(),
+            settings: Arc::default(),
             target,
         }
     }

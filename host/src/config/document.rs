@@ -68,7 +68,7 @@ pub(super) struct Section<'d, 'i> {
     known: RefCell<Vec<&'static str>>,
 }
 
-type Value<'i> = Spanned<DeValue<'i>>;
+pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
 impl<'d, 'i> Section<'d, 'i> {
     pub(super) fn new(
@@ -275,6 +275,28 @@ impl<'d, 'i> Section<'d, 'i> {
         } else {
             set(duration);
         }
+    }
+
+    /// All that is there, for tables whose keys are the operator's own.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (&'d str, &'d Value<'i>)> {
+        let entries = self.table.iter();
+        entries.map(|(key, value)| (key.get_ref().as_ref(), value))
+    }
+
+    /// Says that a value of such a table cannot be used, without showing it.
+    pub(super) fn refuse_hidden(&self, key: &str, value: &Value<'i>, why: impl Display) {
+        let message = format!("{}{}: {why}", self.prefix(), shown(key));
+        self.document.problem(value.span().start, message);
+    }
+
+    /// A table that is the value of such a key.
+    pub(super) fn inner(
+        &self,
+        name: &'static str,
+        value: &'d Value<'i>,
+    ) -> Option<Section<'d, 'i>> {
+        let table = value.get_ref().as_table()?;
+        Some(Section::new(self.document, name, value.span().start, table))
     }
 
     /// A table under this one.

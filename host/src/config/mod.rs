@@ -4,10 +4,12 @@
 //! Starts nothing: the server is built from what comes out.
 
 mod document;
+mod log;
 mod route;
 mod storage;
 mod topic;
 mod value;
+mod values;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ use toml::de::DeTable;
 
 use self::document::{Document, Problem, Section};
 pub use self::route::RouteConfig;
+use crate::capability::LogLimits;
 use crate::catalog::{self, Catalog, Page, ProgramId, Target, TopicRule};
 use crate::guest::EngineConfig;
 use crate::ingress::{IngressLimits, TlsFiles};
@@ -36,6 +39,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// What components may store; `None` is nothing.
     pub storage: Option<StorageSettings>,
+    /// How much the handlers of a tenant may log.
+    pub log: LogLimits,
     /// The routes to components.
     pub routes: Vec<RouteConfig>,
     /// What holds for which topics; the first rule that covers one holds.
@@ -140,6 +145,7 @@ fn read(document: &Document<'_>, top: &Section<'_, '_>, folder: &Path) -> Config
         );
         section.finish();
     }
+    config.log = log::limits(top);
     config.storage = storage::storage(top, folder);
     let has_storage = top.has("storage");
     let mut served = Vec::new();

@@ -6,7 +6,9 @@ use bytes::Bytes;
 use wharf_protocol::origin_allowed;
 
 use super::document::Section;
-use crate::catalog::{self, Grants, InstanceModel, OriginRule, Page, Template, WebSocketSettings};
+use crate::catalog::{
+    self, Grants, InstanceModel, OriginRule, Page, Settings, Template, WebSocketSettings,
+};
 use crate::guest::GuestLimits;
 
 const GIB: u64 = 1 << 30;
@@ -38,6 +40,8 @@ pub struct RouteConfig {
     pub tenant: String,
     /// What its component may use beside its sessions.
     pub grants: Grants,
+    /// What its component may read of `wasi:config`; `None` is not even an empty list.
+    pub settings: Option<Settings>,
 }
 
 /// Reads one `[[route]]`; what is wrong is noted in the document. `folder` is the config file's;
@@ -59,6 +63,7 @@ pub(super) fn route(
         guest: GuestLimits::default(),
         tenant: tenant(section),
         grants: Grants::default(),
+        settings: super::values::settings(section, folder),
     };
     route.grants = grants(section, &route.instance, has_storage);
     if let Some(file) = section.text("component", COMPONENT) {
@@ -244,6 +249,8 @@ fn grants(section: &Section<'_, '_>, instance: &InstanceModel, has_storage: bool
         grants.topics = super::topic::grant(&section);
         grants.keyvalue = buckets(&section);
         section.flag("timers", &mut grants.timers);
+        section.flag("logging", &mut grants.logging);
+        grants.precise_clocks = has_precise_clocks(&section);
         if grants.need_storage(instance) && !has_storage {
             let key = if grants.keyvalue.is_empty() {
                 "timers"
@@ -255,6 +262,19 @@ fn grants(section: &Section<'_, '_>, instance: &InstanceModel, has_storage: bool
         section.finish();
     }
     grants
+}
+
+/// What its clocks show.
+fn has_precise_clocks(section: &Section<'_, '_>) -> bool {
+    const CLOCKS: &str = "right is \"coarse\", for whole milliseconds, or \"precise\"";
+    match section.text("clocks", CLOCKS).as_deref() {
+        Some("precise") => true,
+        None | Some("coarse") => false,
+        Some(_) => {
+            section.refuse("clocks", CLOCKS);
+            false
+        }
+    }
 }
 
 /// Names of buckets: as a tenant's.

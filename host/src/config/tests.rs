@@ -443,6 +443,76 @@ fn what_is_stored_needs_a_storage() {
 }
 
 #[test]
+fn a_log_has_limits() {
+    let config = parse("[log]\ntenant_lines_per_second_max = 5").expect("right");
+    assert_eq!(config.log.tenant_lines_per_second_max, 5);
+    assert_eq!(config.log.tenant_bytes_per_second_max, 1 << 20);
+    check(
+        "[log]\ntenant_bytes_per_second_max = 7",
+        &["2: [log] tenant_bytes_per_second_max = 7: right is from 16KiB to 1GiB"],
+    );
+}
+
+#[test]
+fn settings_are_texts_and_secrets_come_from_elsewhere() {
+    std::fs::write(folder().join("token"), "from a file\r\n").expect("it can be written");
+    let keys = "[route.config]\nname = \"x\"\nrounds = 0x10\nshare = 0.5\nloud = true\n\
+        [route.secrets]\ntoken = { file = \"token\" }\npath = { env = \"PATH\" }";
+    let text = format!("[[route]]\npath = \"/a\"\ncomponent = \"a.wasm\"\n{keys}");
+    let config = parse(&text).expect("it is right");
+    let settings = config.routes[0].settings.as_ref().expect("there are some");
+    let open: Vec<_> = settings.open().collect();
+    let expected = [
+        ("loud", "true"),
+        ("name", "x"),
+        ("rounds", "16"),
+        ("share", "0.5"),
+    ];
+    assert_eq!(open, expected);
+    assert_eq!(settings.get("token"), Some("from a file"));
+    assert_eq!(settings.get("path"), std::env::var("PATH").ok().as_deref());
+    assert!(!format!("{config:?}").contains("from a file"));
+    let none = parse("[[route]]\npath = \"/a\"\ncomponent = \"a.wasm\"").expect("right");
+    assert_eq!(none.routes[0].settings, None);
+}
+
+#[test]
+fn a_wrong_secret_is_not_repeated() {
+    let right = "right is { file = \"token.txt\" } or { env = \"TOKEN\" }: a secret does not stand in this file";
+    check_route(
+        "secrets.token = \"hunter2\"",
+        &[&format!("4: [route.secrets] token: {right}")],
+    );
+    check_route(
+        "secrets.token = { file = \"a.wasm\", env = \"PATH\" }",
+        &[&format!("4: [route.secrets] token: {right}")],
+    );
+    check_route(
+        "secrets.token = { env = \"NO_SUCH_VARIABLE_HERE\" }",
+        &["4: [route.secrets] token: there is no environment variable NO_SUCH_VARIABLE_HERE"],
+    );
+    check_route(
+        "secrets.token = { file = \"no-such-file\" }",
+        &[
+            "4: [route.secrets] token: the file no-such-file cannot be read: No such file or directory (os error 2)",
+        ],
+    );
+    check_route(
+        "config.a = [1]\nconfig.b = \"x\"\nsecrets.b = { env = \"PATH\" }",
+        &[
+            "4: [route.config] a: right is a text, a number, true or false",
+            "6: [route.secrets] b: it is in [route.config], too: choose one",
+        ],
+    );
+    check_route(
+        "grants.clocks = \"fine\"",
+        &[
+            "4: [route.grants] clocks = \"fine\": right is \"coarse\", for whole milliseconds, or \"precise\"",
+        ],
+    );
+}
+
+#[test]
 fn routes_that_cannot_stand_together_are_refused() {
     let route = |path: &str| format!("[[route]]\npath = \"{path}\"\ncomponent = \"a.wasm\"\n");
     check(

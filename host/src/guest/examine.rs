@@ -300,7 +300,11 @@ fn check_functions(
         Capability::Sessions => sessions::FUNCTIONS,
         Capability::Topics => topics::FUNCTIONS,
         Capability::Timers => timers::FUNCTIONS,
-        Capability::Types | Capability::Wasi | Capability::KeyValue => return Ok(granted),
+        Capability::Types
+        | Capability::Wasi
+        | Capability::KeyValue
+        | Capability::Logging
+        | Capability::Settings => return Ok(granted),
     };
     let unknown = instance.exports(engine.wasm()).find(|(name, item)| {
         matches!(item.ty, ComponentItem::ComponentFunc(_)) && !functions.contains(name)

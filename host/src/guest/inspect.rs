@@ -95,6 +95,12 @@ impl fmt::Display for Report {
                     Ok(Capability::KeyValue) => {
                         "with the grant keyvalue: keys and values in buckets".to_owned()
                     }
+                    Ok(Capability::Logging) => {
+                        "with the grant logging: messages to its tenant's log".to_owned()
+                    }
+                    Ok(Capability::Settings) => {
+                        "with [route.config]: its route's settings and secrets".to_owned()
+                    }
                     Ok(Capability::Timers) => "with the grant timers: its own timers".to_owned(),
                     Err(reason) => format!("REFUSED: {reason}"),
                 };

@@ -21,7 +21,7 @@ use super::trap::classify;
 use crate::capability::bindings::{
     Acceptance, Delivery, IncomingMessage, Rejection, UpgradeRequest,
 };
-use crate::capability::{Surroundings, WasiState};
+use crate::capability::{HostView as _, Surroundings, WasiState};
 use crate::fault::{Fault, HostFault};
 use crate::mailbox::Batch;
 use crate::request::Request;
@@ -57,17 +57,7 @@ impl Instance {
     ) -> Result<Self, Fault> {
         let limits = &program.limits;
         let meter = CpuMeter::new(limits.cpu_per_call);
-        let wasi = program
-            .log
-            .as_ref()
-            .map(|log| WasiState::new(log, limits.handles_max));
-        let state = State::new(
-            surroundings,
-            wasi,
-            Limiter::new(limits),
-            Arc::clone(&meter),
-            limits.handles_max,
-        );
+        let state = state(program, surroundings, Arc::clone(&meter));
         let mut store = Store::new(program.engine.wasm(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.hostcall_bytes_max);
@@ -108,6 +98,7 @@ impl Instance {
     ) -> Result<Result<Acceptance, Rejection>, Fault> {
         let function = self.functions.on_connect;
         let function = function.expect("asked only of programs that export the handshake");
+        self.is_about(None);
         let (answer,) = self
             .call(function, (UpgradeRequest::from(request),))
             .await?;
@@ -116,6 +107,7 @@ impl Instance {
 
     /// Tells the guest of a new session.
     pub(crate) async fn on_open(&mut self, session: u64) -> Result<(), Fault> {
+        self.is_about(Some(session));
         self.call(self.functions.on_open, (session,)).await
     }
 
@@ -139,6 +131,9 @@ impl Instance {
             };
             deliveries.push(Delivery { session, message });
         }
+        if self.store.data().log.is_some() {
+            self.is_about(only_session(&deliveries));
+        }
         let result = self
             .call(self.functions.on_messages, (deliveries.as_slice(),))
             .await;
@@ -152,6 +147,7 @@ impl Instance {
         session: u64,
         ending: &wharf_protocol::Ending,
     ) -> Result<(), Fault> {
+        self.is_about(Some(session));
         self.call(self.functions.on_close, (session, ending.into()))
             .await
     }
@@ -160,7 +156,15 @@ impl Instance {
     pub(crate) async fn on_timer(&mut self, name: &str) -> Result<(), Fault> {
         let function = self.functions.on_timer;
         let function = function.expect("timers are called only of programs that export it");
+        self.is_about(None);
         self.call(function, (name,)).await
+    }
+
+    /// What the guest says from now on has this session's number.
+    fn is_about(&self, session: Option<u64>) {
+        if let Some(log) = &self.store.data().log {
+            log.is_about(session);
+        }
     }
 
     async fn call<Params, Return>(
@@ -196,6 +200,30 @@ impl Instance {
             Err(error) => Err(classify(&error, self.store.data().limiter.has_refused())),
         }
     }
+}
+
+/// What a new instance's Store carries.
+fn state(program: &Program, surroundings: Surroundings, meter: Arc<CpuMeter>) -> State {
+    let limits = &program.limits;
+    let (route, services) = (&surroundings.route, &surroundings.services);
+    let log = program
+        .has_log
+        .then(|| services.logs.open(route, &program.name));
+    let origin = (!route.grants.precise_clocks).then(|| services.lane.clock.origin());
+    let wasi = log
+        .as_ref()
+        .filter(|_| program.has_wasi)
+        .map(|log| WasiState::new(log, limits.handles_max, origin));
+    let mut state = State::new(surroundings, log, wasi, Limiter::new(limits), meter);
+    state.resources().set_max_capacity(limits.handles_max);
+    state
+}
+
+/// The session that all of a batch is from, if it is one.
+fn only_session(deliveries: &[Delivery<'_>]) -> Option<u64> {
+    let first = deliveries.first()?.session;
+    let is_first = |delivery: &Delivery<'_>| delivery.session == first;
+    deliveries.iter().all(is_first).then_some(first)
 }
 
 impl Functions {

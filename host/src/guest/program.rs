@@ -11,7 +11,9 @@ use super::engine::Engine;
 use super::examine::{Examined, Exports, ProgramError, World, examine};
 use super::limits::GuestLimits;
 use super::state::State;
-use crate::capability::{Capability, GuestLog, keyvalue, link_wasi, sessions, timers, topics};
+use crate::capability::{
+    Capability, keyvalue, link_wasi, logging, sessions, settings, timers, topics,
+};
 use crate::catalog::Grants;
 
 /// A program; shared by all workers.
@@ -20,9 +22,11 @@ pub(crate) struct Program {
     pub(super) limits: GuestLimits,
     pub(super) exports: Exports,
     pub(super) linked: InstancePre<State>,
-    /// Where its instances' output goes; only if it imports WASI.
-    pub(super) log: Option<GuestLog>,
-    name: Arc<str>,
+    /// Whether its instances can say something: they import WASI or logging.
+    pub(super) has_log: bool,
+    /// Whether they import WASI.
+    pub(super) has_wasi: bool,
+    pub(super) name: Arc<str>,
     asks_for_requests: bool,
 }
 
@@ -47,17 +51,15 @@ impl Program {
             milliseconds,
             "compiled"
         );
-        let name: Arc<str> = name.into();
-        let log = examined
-            .needs(Capability::Wasi)
-            .then(|| GuestLog::new(Arc::clone(&name)));
+        let has_wasi = examined.needs(Capability::Wasi);
         Ok(Self {
             engine: engine.clone(),
             limits: limits.clone(),
             exports,
             linked,
-            log,
-            name,
+            has_log: has_wasi || examined.needs(Capability::Logging),
+            has_wasi,
+            name: name.into(),
             asks_for_requests: examined.asks_for_requests,
         })
     }
@@ -107,6 +109,12 @@ pub(super) fn link(
         }
         if examined.needs(Capability::Timers) {
             timers::link(&mut linker)?;
+        }
+        if examined.needs(Capability::Logging) {
+            logging::link(&mut linker)?;
+        }
+        if examined.needs(Capability::Settings) {
+            settings::link(&mut linker)?;
         }
         if examined.needs(Capability::Topics) {
             topics::link(&mut linker)?;

@@ -11,13 +11,15 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use super::call::CpuMeter;
 use super::limits::Limiter;
-use crate::capability::{HostView, Surroundings, WasiState};
+use crate::capability::{HostView, InstanceLog, Surroundings, WasiState};
 
 /// A Store's data.
 pub(super) struct State {
     surroundings: SendWrapper<Surroundings>,
     /// Boxed and only there if the program imports WASI: it is a kilobyte that most do without.
     wasi: Option<Box<WasiState>>,
+    /// Only there if the program can say something.
+    pub(super) log: Option<Arc<InstanceLog>>,
     /// What the guest's other handles stand for.
     resources: ResourceTable,
     pub(super) limiter: Limiter,
@@ -27,17 +29,16 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(
         surroundings: Surroundings,
+        log: Option<Arc<InstanceLog>>,
         wasi: Option<WasiState>,
         limiter: Limiter,
         meter: Arc<CpuMeter>,
-        handles_max: usize,
     ) -> Self {
-        let mut resources = ResourceTable::new();
-        resources.set_max_capacity(handles_max);
         Self {
             surroundings: SendWrapper::new(surroundings),
             wasi: wasi.map(Box::new),
-            resources,
+            log,
+            resources: ResourceTable::new(),
             limiter,
             meter,
         }
@@ -47,6 +48,11 @@ impl State {
 impl HostView for State {
     fn surroundings(&self) -> &Surroundings {
         &self.surroundings
+    }
+
+    fn log(&self) -> &InstanceLog {
+        let log = self.log.as_ref();
+        log.expect("logging is linked only to programs whose instances have a log")
     }
 
     fn resources(&mut self) -> &mut ResourceTable {

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Server;
 use super::route::{Route, Source};
 use super::worker::{self, Inlets, TopicsConfig, WorkerParts};
+use crate::capability::{GuestLogs, LogLimits};
 use crate::catalog::{self, Catalog, Grants, Page, ProgramId, Target, TopicRule};
 use crate::dispatch::Counters;
 use crate::guest::{Engine, EngineConfig, GuestLimits, Program};
@@ -39,6 +40,7 @@ pub struct Builder {
     limits: IngressLimits,
     engine: EngineConfig,
     storage: Option<StorageSettings>,
+    log: LogLimits,
 }
 
 impl Builder {
@@ -108,6 +110,13 @@ impl Builder {
         self
     }
 
+    /// Changes how much the handlers of a tenant may log.
+    #[must_use]
+    pub fn log(mut self, change: impl FnOnce(&mut LogLimits)) -> Self {
+        change(&mut self.log);
+        self
+    }
+
     /// Starts the server; resolves when it accepts connections. Needs no particular runtime.
     ///
     /// # Errors
@@ -162,6 +171,7 @@ impl Builder {
             kv,
             timers,
             timer_addresses,
+            logs: GuestLogs::new(self.log),
         };
         let mut controls = Vec::new();
         let mut threads = Vec::new();

@@ -26,6 +26,7 @@ impl Builder {
             .map(Route::from)
             .fold(self, Builder::route);
         self = config.topics.into_iter().fold(self, Builder::topic);
+        self = self.log(|limits| *limits = config.log);
         config
             .pages
             .into_iter()
@@ -44,6 +45,10 @@ impl From<RouteConfig> for Route {
             .guest(|limits| *limits = config.guest)
             .tenant(config.tenant)
             .grants(|grants| *grants = config.grants);
+        let route = match config.settings {
+            Some(settings) => route.settings(|own| *own = settings),
+            None => route,
+        };
         match config.host {
             Some(host) => route.host(host),
             None => route,

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::catalog::{
-    self, Grants, InstanceModel, OriginRule, ProgramId, Target, Template, WebSocketSettings,
+    self, Grants, InstanceModel, OriginRule, ProgramId, Settings, Target, Template,
+    WebSocketSettings,
 };
 use crate::guest::GuestLimits;
 
@@ -31,6 +32,7 @@ pub struct Route {
     pub(super) guest: GuestLimits,
     pub(super) tenant: String,
     pub(super) grants: Grants,
+    pub(super) settings: Settings,
 }
 
 #[derive(Clone, Debug)]
@@ -53,6 +55,7 @@ impl Route {
             guest: GuestLimits::default(),
             tenant: catalog::DEFAULT_TENANT.to_owned(),
             grants: Grants::default(),
+            settings: Settings::default(),
         }
     }
 
@@ -135,6 +138,14 @@ impl Route {
         self
     }
 
+    /// Changes what its component may read of `wasi:config`, and lets it read it.
+    #[must_use]
+    pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
+        self.grants.settings = true;
+        self
+    }
+
     /// Whether its component may store what outlives an instance.
     pub(super) fn needs_storage(&self) -> bool {
         match &self.instance {
@@ -163,6 +174,7 @@ impl Route {
         route.instance = instance;
         route.tenant = self.tenant.into();
         route.grants = self.grants.into();
+        route.settings = self.settings.into();
         Ok(route)
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use wharf_protocol::Cause;
 
-use crate::capability::Services;
+use crate::capability::{GuestLogs, Services};
 use crate::catalog::{Catalog, TopicRule};
 use crate::dispatch::{Counters, Dispatcher, DispatcherParts, PeerCommand};
 use crate::guest::Program;
@@ -56,6 +56,7 @@ pub(super) struct WorkerParts {
     pub(super) kv: Option<Kv>,
     pub(super) timers: Option<TimerParts>,
     pub(super) timer_addresses: Addresses,
+    pub(super) logs: GuestLogs,
 }
 
 /// What other workers send to one.
@@ -142,6 +143,7 @@ impl Worker {
             topics,
             kv: parts.kv,
             timers: Rc::new(timers),
+            logs: parts.logs,
         };
         let dispatcher = Dispatcher::new(DispatcherParts {
             worker: index,

@@ -17,6 +17,7 @@ mod guest_time;
 mod handshake;
 mod load;
 mod numbers;
+mod outside;
 mod peer_flow;
 mod peer_frames;
 mod peer_heads;

@@ -405,6 +405,23 @@ pub(crate) const PROMISES: &[Promise] = &[
         "timers.retried",
         "Timers: retried with back-off when the handler traps",
     ),
+    // The world outside.
+    behaviour(
+        "log.tenant",
+        "`wasi:logging` and stdout/stderr to the tenant's log: of whom each line is; no character forges one",
+    ),
+    fault(
+        "log.bounded",
+        "logs without end: bytes and lines a second of its tenant, the dropped count shown; another tenant is heard",
+    ),
+    behaviour(
+        "config.settings",
+        "`wasi:config` for settings and secrets: secrets never in logs or dumps",
+    ),
+    behaviour(
+        "clocks.coarse",
+        "`wasi:clocks`: resolution 1 ms for untrusted tenants",
+    ),
     // The issue's own load.
     Promise {
         id: "load.minute",

@@ -10,6 +10,7 @@
 //! | `handles` | creates pollables and keeps them, without end | never: must trap |
 //! | `handles COUNT` | creates that many and keeps them | `ok` |
 //! | `sleep` | waits an hour inside the host | never |
+//! | `clocks` | reads both clocks a thousand times | `N M`: resolution in ns, and the greatest common divisor of all that was read |
 //! | `random BYTES` | asks for random bytes | how many came |
 //!
 //! Everything else is echoed. Each ending is written to stdout as `probe` tells
@@ -19,7 +20,8 @@ wit_bindgen::generate!({ path: "wit", generate_all });
 
 use wasi::cli::environment::{get_arguments, get_environment};
 use wasi::cli::{stderr::get_stderr, stdout::get_stdout};
-use wasi::clocks::monotonic_clock::subscribe_duration;
+use wasi::clocks::monotonic_clock::{self, subscribe_duration};
+use wasi::clocks::wall_clock;
 use wasi::filesystem::preopens::get_directories;
 use wasi::io::streams::OutputStream;
 use wasi::random::random::get_random_bytes;
@@ -67,6 +69,7 @@ impl Handler for Wasi {
                 subscribe_duration(HOUR).block();
                 "ok".to_owned()
             }
+            "clocks" => clocks(),
             "random" => get_random_bytes(number(rest)).len().to_string(),
             _ => command.to_owned(),
         };
@@ -97,6 +100,27 @@ fn write(stream: &OutputStream, text: &str) -> String {
         }
     }
     "ok".to_owned()
+}
+
+/// What the clocks say of themselves, and in which steps they really move.
+fn clocks() -> String {
+    let mut step = 0;
+    for _ in 0..1_000 {
+        step = divisor(step, monotonic_clock::now());
+        step = divisor(step, wall_clock::now().nanoseconds.into());
+    }
+    let wall = wall_clock::resolution();
+    assert_eq!(wall.seconds, 0, "finer than a second");
+    let finest = monotonic_clock::resolution().min(wall.nanoseconds.into());
+    format!("{finest} {step}")
+}
+
+fn divisor(left: u64, right: u64) -> u64 {
+    if right == 0 {
+        left
+    } else {
+        divisor(right, left % right)
+    }
 }
 
 fn number(word: &str) -> u64 {
