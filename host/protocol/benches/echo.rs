@@ -12,9 +12,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant as Clock;
 
-use wharf_protocol::{
-    Config, Connection, Event, Input, Instant, Keepalive, MessageKind, Role, deflate,
-};
+use wharf_protocol::{Config, Connection, Input, Instant, Keepalive, MessageKind, Role, deflate};
 
 const ROUNDS: usize = 7;
 
@@ -138,12 +136,10 @@ fn echo(
 ) -> usize {
     let mut input = Input::new(read);
     let mut echoed = 0;
-    while let Some(Event::Message {
-        kind,
-        payload: received,
-    }) = server.receive(&mut input, now, out)
-    {
-        assert_eq!(black_box(received).len(), payload.len());
+    while let Some(event) = server.receive(&mut input, now, out) {
+        let message = event.message();
+        let kind = message.kind();
+        assert_eq!(black_box(message.payload()).len(), payload.len());
         server.send(kind, payload, out).expect("open");
         echoed += 1;
     }

@@ -5,9 +5,9 @@
 use crate::buffer::make_room;
 use crate::cause::Cause;
 use crate::deflate::{InflateError, Inflater};
-use crate::message::MessageKind;
+use crate::message::{Message, MessageKind};
 use crate::time::Instant;
-use crate::utf8::Utf8;
+use crate::utf8::{Utf8, as_text};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -28,7 +28,11 @@ pub(crate) struct Assembly {
     fragments: u32,
     started: Instant,
     utf8: Utf8,
+    /// Of which the first `filled` bytes are the message's. What follows them is
+    /// of no meaning, but spares the buffer from being cleared before it is read
+    /// into.
     payload: Vec<u8>,
+    filled: usize,
 }
 
 impl Assembly {
@@ -41,6 +45,7 @@ impl Assembly {
             started: Instant::from_millis(0),
             utf8: Utf8::default(),
             payload: Vec::new(),
+            filled: 0,
         }
     }
 
@@ -52,7 +57,7 @@ impl Assembly {
         self.fragments = 1;
         self.started = now;
         self.utf8 = Utf8::default();
-        self.payload.clear();
+        self.filled = 0;
     }
 
     /// Another frame of the message begins.
@@ -72,18 +77,79 @@ impl Assembly {
         inflater: Option<&mut Inflater>,
         bytes_max: usize,
     ) -> Result<(), Cause> {
-        let before = self.payload.len();
+        let before = self.filled;
         let inflated = match inflater {
             Some(inflater) if self.compressed => {
-                inflater.inflate(chunk, &mut self.payload, bytes_max)
+                self.payload.truncate(before);
+                let inflated = inflater.inflate(chunk, &mut self.payload, bytes_max);
+                self.filled = self.payload.len();
+                inflated
             }
             _ => {
-                make_room(&mut self.payload, chunk.len(), bytes_max);
-                self.payload.extend_from_slice(chunk);
+                self.push(chunk, bytes_max);
                 Ok(())
             }
         };
         self.check(before, inflated)
+    }
+
+    fn push(&mut self, chunk: &[u8], bytes_max: usize) {
+        let used = &mut self.payload[self.filled..];
+        let (over, behind) = chunk.split_at(chunk.len().min(used.len()));
+        used[..over.len()].copy_from_slice(over);
+        if !behind.is_empty() {
+            make_room(&mut self.payload, behind.len(), bytes_max);
+            self.payload.extend_from_slice(behind);
+        }
+        self.filled += chunk.len();
+    }
+
+    /// Room to read up to `wanted` more bytes into; the limit may leave less.
+    pub(crate) fn room(&mut self, wanted: usize, bytes_max: usize) -> &mut [u8] {
+        let end = self.filled.saturating_add(wanted).min(bytes_max);
+        let missing = end.saturating_sub(self.payload.len());
+        if missing > 0 {
+            make_room(&mut self.payload, missing, bytes_max);
+            self.payload.resize(end, 0);
+        }
+        self.payload.get_mut(self.filled..end).unwrap_or_default()
+    }
+
+    /// `count` bytes were read into the room: here they are, masked still.
+    pub(crate) fn arrived(&mut self, count: usize) -> &mut [u8] {
+        let start = self.filled;
+        self.filled += count;
+        &mut self.payload[start..start + count]
+    }
+
+    /// Checks the last `count` bytes, unmasked by now.
+    pub(crate) fn check_arrived(&mut self, count: usize) -> Result<(), Cause> {
+        self.check(self.filled - count, Ok(()))
+    }
+
+    /// Whether so many bytes more do not fit into the buffer as it is.
+    pub(crate) fn outgrows(&self, bytes: usize) -> bool {
+        self.payload.capacity() < self.filled.saturating_add(bytes)
+    }
+
+    /// Goes on in another buffer.
+    pub(crate) fn move_into(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() <= self.payload.capacity() {
+            return;
+        }
+        core::mem::swap(&mut self.payload, &mut buffer);
+        let filled = core::mem::take(&mut self.filled);
+        self.push(&buffer[..filled], usize::MAX);
+    }
+
+    /// The payload of a message that is whole.
+    pub(crate) fn into_payload(mut self) -> Vec<u8> {
+        self.payload.truncate(self.filled);
+        self.payload
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.state == State::Delivered
     }
 
     /// The last frame has ended.
@@ -93,8 +159,10 @@ impl Assembly {
         bytes_max: usize,
     ) -> Result<(), Cause> {
         if let (true, Some(inflater)) = (self.compressed, inflater) {
-            let before = self.payload.len();
+            let before = self.filled;
+            self.payload.truncate(before);
             let inflated = inflater.finish(&mut self.payload, bytes_max);
+            self.filled = self.payload.len();
             self.check(before, inflated)?;
         }
         if self.kind == MessageKind::Text && !self.utf8.is_complete() {
@@ -109,7 +177,7 @@ impl Assembly {
     fn check(&mut self, before: usize, inflated: Result<(), InflateError>) -> Result<(), Cause> {
         if self.kind == MessageKind::Text {
             self.utf8
-                .feed(&self.payload[before..])
+                .feed(&self.payload[before..self.filled])
                 .map_err(|_| Cause::TextNotUtf8)?;
         }
         inflated.map_err(|error| match error {
@@ -127,7 +195,7 @@ impl Assembly {
     }
 
     pub(crate) fn payload_bytes(&self) -> usize {
-        self.payload.len()
+        self.filled
     }
 
     /// When the message's first byte arrived, moved by pauses of reading.
@@ -140,8 +208,16 @@ impl Assembly {
     }
 
     /// The message, once it is whole.
-    pub(crate) fn message(&self) -> (MessageKind, &[u8]) {
-        (self.kind, &self.payload)
+    pub(crate) fn message(&self) -> Option<Message<'_>> {
+        if !self.is_whole() {
+            return None;
+        }
+        let payload = &self.payload[..self.filled];
+        match self.kind {
+            // Checked as it came; what is known of it then has to be found out again.
+            MessageKind::Text => as_text(payload).map(Message::Text),
+            MessageKind::Binary => Some(Message::Binary(payload)),
+        }
     }
 
     /// Bytes of memory that the payload has.

@@ -13,7 +13,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use wharf_protocol::{Config, Connection, Event, Input, Instant, Keepalive, Phase, Role};
+//! use wharf_protocol::{Config, Connection, Input, Instant, Keepalive, Phase, Role};
 //!
 //! let (now, seed) = (Instant::from_millis(0), 4711);
 //! let (config, keepalive) = (Arc::new(Config::default()), Keepalive::default());
@@ -22,10 +22,9 @@
 //! // "Hello", masked, as in RFC 6455, section 5.7; then an empty close frame.
 //! let mut read = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x88\x80\0\0\0\0";
 //! let (mut input, mut out, mut answers) = (Input::new(&mut read), Vec::new(), Vec::new());
-//! while let Some(Event::Message { kind, payload }) =
-//!     connection.receive(&mut input, now, &mut out)
-//! {
-//!     answers.push((kind, payload.to_vec()));
+//! while let Some(event) = connection.receive(&mut input, now, &mut out) {
+//!     let message = event.message();
+//!     answers.push((message.kind(), message.payload().to_vec()));
 //! }
 //! for (kind, payload) in answers {
 //!     connection.send(kind, &payload, &mut out)?;
@@ -59,7 +58,8 @@ pub use close::{
     Afterwards, Close, Ending, Initiator, OnWire, REASON_BYTES_MAX, code_may_be_sent, cut_reason,
 };
 pub use config::{Config, Keepalive, Role};
-pub use connection::{Broadcast, Connection, Phase, SendError};
-pub use message::{Event, Input, MessageKind};
+pub use connection::{Broadcast, Connection, DIRECT_BYTES_MAX, Phase, PlainHeader, SendError};
+pub use message::{Event, Input, Message, MessageKind};
 pub use origin::{OriginRule, origin_allowed};
 pub use time::Instant;
+pub use utf8::as_text;

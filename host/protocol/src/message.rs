@@ -10,18 +10,53 @@ pub enum MessageKind {
     Binary,
 }
 
+/// One whole message: joined, inflated, unmasked. Its payload is borrowed from
+/// the input or from the connection until the next call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// Text.
+    Text(&'a str),
+    /// Any bytes.
+    Binary(&'a [u8]),
+}
+
+impl<'a> Message<'a> {
+    /// Text or binary.
+    pub fn kind(self) -> MessageKind {
+        match self {
+            Self::Text(_) => MessageKind::Text,
+            Self::Binary(_) => MessageKind::Binary,
+        }
+    }
+
+    /// The payload's bytes.
+    pub fn payload(self) -> &'a [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
 /// What [`Connection::receive`](crate::Connection::receive) found. Control
 /// frames are handled inside and show only in what they cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// One whole message: joined, inflated, unmasked.
-    Message {
-        /// Text or binary.
-        kind: MessageKind,
-        /// The payload, borrowed from the input or from the connection until
-        /// the next call.
-        payload: &'a [u8],
-    },
+    /// One whole message, lent from the input.
+    Message(Message<'a>),
+    /// One whole message, joined from several frames or reads:
+    /// [`Connection::take_payload`](crate::Connection::take_payload) has its
+    /// buffer.
+    Joined(Message<'a>),
+}
+
+impl<'a> Event<'a> {
+    /// The message, wherever it lies.
+    pub fn message(self) -> Message<'a> {
+        match self {
+            Self::Message(message) | Self::Joined(message) => message,
+        }
+    }
 }
 
 /// The bytes of one read, and how much of them has been taken. They are

@@ -55,10 +55,10 @@ impl Utf8 {
     }
 }
 
-/// Whether a text that is all there is UTF-8.
+/// The text, if that is what the bytes are: all of it, in UTF-8.
 #[inline]
-pub(crate) fn is_utf8(bytes: &[u8]) -> bool {
-    simdutf8::basic::from_utf8(bytes).is_ok()
+pub fn as_text(bytes: &[u8]) -> Option<&str> {
+    simdutf8::basic::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -125,7 +125,7 @@ mod tests {
                     let fed = bytes.iter().all(|byte| utf8.feed(&[*byte]).is_ok());
                     let valid = core::str::from_utf8(&bytes).is_ok();
                     assert_eq!(fed && utf8.is_complete(), valid, "{bytes:x?}");
-                    assert_eq!(is_utf8(&bytes), valid, "{bytes:x?}");
+                    assert_eq!(as_text(&bytes).is_some(), valid, "{bytes:x?}");
                 }
             }
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use wasmtime::Store;
 use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
-use wharf_protocol::MessageKind;
+use wharf_protocol::Message;
 
 use super::call::{CpuMeter, Deadlines};
 use super::examine::{Connected, Exports, OnClose, OnConnect, OnMessages, OnOpen, OnTimer};
@@ -116,18 +116,16 @@ impl Instance {
         self.deliver(batch.iter()).await
     }
 
-    /// Gives the guest messages, in order; text has to be UTF-8.
+    /// Gives the guest messages, in order.
     pub(super) async fn deliver<'a>(
         &mut self,
-        messages: impl Iterator<Item = (u64, MessageKind, &'a [u8])>,
+        messages: impl Iterator<Item = (u64, Message<'a>)>,
     ) -> Result<(), Fault> {
         let mut deliveries = recycled(std::mem::take(&mut self.deliveries));
-        for (session, kind, payload) in messages {
-            let message = match kind {
-                MessageKind::Text => IncomingMessage::Text(
-                    std::str::from_utf8(payload).expect("the protocol checked that text is UTF-8"),
-                ),
-                MessageKind::Binary => IncomingMessage::Binary(payload),
+        for (session, message) in messages {
+            let message = match message {
+                Message::Text(text) => IncomingMessage::Text(text),
+                Message::Binary(bytes) => IncomingMessage::Binary(bytes),
             };
             deliveries.push(Delivery { session, message });
         }

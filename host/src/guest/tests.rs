@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use wharf_protocol::{Ending, Initiator, MessageKind};
+use wharf_protocol::{Ending, Initiator, Message};
 
 use super::{Engine, EngineConfig, GuestLimits, Instance, Program, ProgramError, World, inspect};
 use crate::capability::{Services, Surroundings};
@@ -215,8 +215,7 @@ async fn calls_reach_the_guest_in_order_with_their_arguments() {
     .await
     .expect("it starts");
     instance.on_open(7).await.expect("on-open");
-    let messages: [(u64, MessageKind, &[u8]); 2] =
-        [(7, MessageKind::Text, b"hi"), (8, MessageKind::Binary, b"")];
+    let messages = [(7, Message::Text("hi")), (8, Message::Binary(b""))];
     instance
         .deliver(messages.into_iter())
         .await
@@ -294,7 +293,7 @@ async fn an_allocator_that_spins_is_cut_too() {
     let mut instance = Instance::start(&Arc::new(program), surroundings())
         .await
         .expect("it starts");
-    let message: (u64, MessageKind, &[u8]) = (7, MessageKind::Text, b"hi");
+    let message = (7, Message::Text("hi"));
     let fault = instance.deliver([message].into_iter()).await;
     assert_eq!(fault, Err(GuestFault::OutOfCpu.into()));
 }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use tokio::sync::oneshot;
-use wharf_protocol::{Ending, MessageKind};
+use wharf_protocol::{Ending, Message, MessageKind, as_text};
 
 use super::Outbox;
 use crate::fault::Fault;
@@ -20,13 +20,16 @@ use crate::request::Request;
 
 /// A session that has so much unfinished is not read from. One message may pass it.
 pub(crate) const SESSION_BYTES_MAX: usize = 64 * 1024;
-/// An instance that has so much unfinished takes no more from anybody.
-const INBOX_BYTES_MAX: usize = 1024 * 1024;
+/// An instance that has so much unfinished takes no more from anybody. So much stays in a
+/// processor's cache on its way from the sockets through the guest and back.
+const INBOX_BYTES_MAX: usize = 128 * 1024;
+/// Sessions that are let in at once when there is room again.
+const TURNS_AT_ONCE: usize = 4;
 /// One guest call takes at most so much, so that it ends within its CPU time.
 const BATCH_BYTES_MAX: usize = 256 * 1024;
 const BATCH_MESSAGES_MAX: usize = 1024;
 /// What a message costs beyond its payload, so that empty ones are bounded too.
-const MESSAGE_COST_BYTES: usize = 64;
+pub(super) const MESSAGE_COST_BYTES: usize = 64;
 
 /// The instance has ended: nothing that is put in would ever be taken out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,26 +65,51 @@ pub(crate) struct TimerCall {
     pub(crate) answer: oneshot::Sender<Result<(), Fault>>,
 }
 
-/// Messages for one guest call, their payloads in one piece of memory.
+/// Messages for one guest call. Short ones lie together in one piece of memory, long ones in the
+/// buffers that they were received in.
 #[derive(Default)]
 pub(crate) struct Batch {
-    payloads: Vec<u8>,
+    texts: String,
+    bytes: Vec<u8>,
+    large: Vec<Vec<u8>>,
     entries: Vec<Entry>,
+    payload_bytes: usize,
 }
 
 struct Entry {
     outbox: Outbox,
-    kind: MessageKind,
-    range: Range<u32>,
+    place: Place,
+}
+
+/// Where a payload is.
+enum Place {
+    Text(Range<u32>),
+    Binary(Range<u32>),
+    Large(MessageKind, u32),
 }
 
 impl Batch {
-    /// The messages in the order of arrival: session, kind, payload.
-    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (u64, MessageKind, &[u8])> {
-        self.entries.iter().map(|entry| {
-            let range = entry.range.start as usize..entry.range.end as usize;
-            (entry.outbox.id(), entry.kind, &self.payloads[range])
-        })
+    /// The messages in the order of arrival, with their sessions.
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (u64, Message<'_>)> {
+        self.entries
+            .iter()
+            .map(|entry| (entry.outbox.id(), self.message(&entry.place)))
+    }
+
+    fn message(&self, place: &Place) -> Message<'_> {
+        match place {
+            Place::Text(range) => Message::Text(&self.texts[slice(range)]),
+            Place::Binary(range) => Message::Binary(&self.bytes[slice(range)]),
+            Place::Large(kind, index) => {
+                let payload = &self.large[*index as usize];
+                match kind {
+                    MessageKind::Binary => Message::Binary(payload),
+                    MessageKind::Text => {
+                        Message::Text(as_text(payload).expect("the protocol has checked it"))
+                    }
+                }
+            }
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -89,30 +117,92 @@ impl Batch {
     }
 
     /// Adds a message to a batch of one's own.
-    pub(crate) fn push(&mut self, outbox: &Outbox, kind: MessageKind, payload: &[u8]) {
-        let start = self.payloads.len();
-        self.payloads.extend_from_slice(payload);
-        let range = start as u32..self.payloads.len() as u32;
-        self.entries.push(Entry {
-            outbox: outbox.clone(),
-            kind,
-            range,
-        });
+    pub(crate) fn push(&mut self, outbox: &Outbox, message: Incoming<'_>) {
+        self.payload_bytes += message.payload_bytes();
+        let place = match message {
+            Incoming::Lent(Message::Text(text)) => {
+                let start = self.texts.len() as u32;
+                self.texts.push_str(text);
+                Place::Text(start..self.texts.len() as u32)
+            }
+            Incoming::Lent(Message::Binary(bytes)) => {
+                let start = self.bytes.len() as u32;
+                self.bytes.extend_from_slice(bytes);
+                Place::Binary(start..self.bytes.len() as u32)
+            }
+            Incoming::Owned(kind, payload) => {
+                self.large.push(payload);
+                Place::Large(kind, self.large.len() as u32 - 1)
+            }
+        };
+        let outbox = outbox.clone();
+        self.entries.push(Entry { outbox, place });
     }
 
     fn is_full(&self, payload_bytes: usize) -> bool {
         self.entries.len() >= BATCH_MESSAGES_MAX
-            || (!self.is_empty() && self.payloads.len() + payload_bytes > BATCH_BYTES_MAX)
+            || (!self.is_empty() && self.payload_bytes + payload_bytes > BATCH_BYTES_MAX)
     }
 
     /// The call is over: tells each session that its messages are finished with.
     fn finish(&mut self) {
-        for entry in self.entries.drain(..) {
-            entry
-                .outbox
-                .finish_in_flight(entry.range.len() + MESSAGE_COST_BYTES);
+        for Entry { outbox, place } in self.entries.drain(..) {
+            let payload_bytes = match place {
+                Place::Text(range) | Place::Binary(range) => range.len(),
+                Place::Large(_, index) => {
+                    let payload = std::mem::take(&mut self.large[index as usize]);
+                    let payload_bytes = payload.len();
+                    outbox.lane().buffers.give_large(payload);
+                    payload_bytes
+                }
+            };
+            outbox.finish_in_flight(payload_bytes + MESSAGE_COST_BYTES);
         }
-        self.payloads.clear();
+        self.texts.clear();
+        self.bytes.clear();
+        self.large.clear();
+        self.payload_bytes = 0;
+    }
+}
+
+/// The memory of batches that are over, for the next ones of any instance of the worker.
+#[derive(Default)]
+pub(crate) struct SpareBatches(RefCell<Vec<Batch>>);
+
+impl SpareBatches {
+    /// Calls that are under way at once are few; each batch kept holds up to [`BATCH_BYTES_MAX`].
+    const KEPT_MAX: usize = 4;
+
+    fn take(&self) -> Batch {
+        self.0.borrow_mut().pop().unwrap_or_default()
+    }
+
+    fn give(&self, batch: Batch) {
+        let mut spares = self.0.borrow_mut();
+        if spares.len() < Self::KEPT_MAX {
+            spares.push(batch);
+        }
+    }
+}
+
+fn slice(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
+}
+
+/// A message on its way into an inbox.
+pub(crate) enum Incoming<'a> {
+    /// To be copied.
+    Lent(Message<'a>),
+    /// Its buffer goes along.
+    Owned(MessageKind, Vec<u8>),
+}
+
+impl Incoming<'_> {
+    fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Lent(message) => message.payload().len(),
+            Self::Owned(_, payload) => payload.len(),
+        }
     }
 }
 
@@ -131,10 +221,8 @@ struct Shared<Answer> {
     unfinished_bytes: Cell<usize>,
     closed: Cell<bool>,
     instance: RefCell<Option<Waker>>,
-    /// Sessions that found the inbox full.
-    readers: RefCell<Vec<Outbox>>,
-    /// The memory of the last batch, while the instance is busy.
-    spare: RefCell<Option<Batch>>,
+    /// Sessions that found the inbox full, in the order in which they get their turn.
+    readers: RefCell<VecDeque<Outbox>>,
 }
 
 impl<Answer> Inbox<Answer> {
@@ -145,7 +233,6 @@ impl<Answer> Inbox<Answer> {
             closed: Cell::new(false),
             instance: RefCell::default(),
             readers: RefCell::default(),
-            spare: RefCell::default(),
         }))
     }
 
@@ -163,26 +250,26 @@ impl<Answer> Inbox<Answer> {
     pub(crate) fn push_message(
         &self,
         outbox: &Outbox,
-        kind: MessageKind,
-        payload: &[u8],
+        message: Incoming<'_>,
     ) -> Result<(), InboxClosed> {
         if self.0.closed.get() {
             return Err(InboxClosed);
         }
-        let cost = payload.len() + MESSAGE_COST_BYTES;
+        let payload_bytes = message.payload_bytes();
+        let cost = payload_bytes + MESSAGE_COST_BYTES;
         self.0
             .unfinished_bytes
             .set(self.0.unfinished_bytes.get() + cost);
         outbox.add_in_flight(cost);
         let mut queue = self.0.queue.borrow_mut();
         if let Some(Work::Messages(batch)) = queue.back_mut()
-            && !batch.is_full(payload.len())
+            && !batch.is_full(payload_bytes)
         {
-            batch.push(outbox, kind, payload);
+            batch.push(outbox, message);
             return Ok(());
         }
-        let mut batch = self.0.spare.borrow_mut().take().unwrap_or_default();
-        batch.push(outbox, kind, payload);
+        let mut batch = outbox.lane().spare_batches.take();
+        batch.push(outbox, message);
         queue.push_back(Work::Messages(batch));
         drop(queue);
         self.wake();
@@ -197,11 +284,24 @@ impl<Answer> Inbox<Answer> {
         if self.0.unfinished_bytes.get() < INBOX_BYTES_MAX || self.0.closed.get() {
             return true;
         }
-        let mut readers = self.0.readers.borrow_mut();
-        if !readers.iter().any(|reader| reader.id() == outbox.id()) {
-            readers.push(outbox.clone());
+        if !outbox.awaits_turn().replace(true) {
+            self.0.readers.borrow_mut().push_back(outbox.clone());
         }
         false
+    }
+
+    /// Lets the next session read that found the inbox full, if there is room again. Every session
+    /// calls this when it has had its own turn, so that nobody's turn is lost with who did not use it.
+    pub(crate) fn next_turn(&self) {
+        if self.0.unfinished_bytes.get() >= INBOX_BYTES_MAX {
+            return;
+        }
+        while let Some(reader) = self.0.readers.borrow_mut().pop_front() {
+            reader.awaits_turn().set(false);
+            if reader.wake_if_there() {
+                return;
+            }
+        }
     }
 
     /// Waits for the next thing to do.
@@ -210,8 +310,6 @@ impl<Answer> Inbox<Answer> {
             if let Some(work) = self.take() {
                 return Poll::Ready(work);
             }
-            // Idle: keep no memory.
-            self.0.spare.borrow_mut().take();
             let mut instance = self.0.instance.borrow_mut();
             match instance.as_mut() {
                 Some(waker) => waker.clone_from(context.waker()),
@@ -229,16 +327,20 @@ impl<Answer> Inbox<Answer> {
 
     /// The call with that batch is over.
     pub(crate) fn finish(&self, mut batch: Batch) {
-        let bytes = batch.payloads.len() + batch.entries.len() * MESSAGE_COST_BYTES;
-        batch.finish();
+        let bytes = batch.payload_bytes + batch.entries.len() * MESSAGE_COST_BYTES;
         self.0
             .unfinished_bytes
             .set(self.0.unfinished_bytes.get() - bytes);
-        *self.0.spare.borrow_mut() = Some(batch);
-        if self.0.unfinished_bytes.get() < INBOX_BYTES_MAX {
-            for reader in self.0.readers.borrow_mut().drain(..) {
-                reader.wake();
-            }
+        let lane = batch
+            .entries
+            .first()
+            .map(|entry| entry.outbox.lane().clone());
+        batch.finish();
+        if let Some(lane) = lane {
+            lane.spare_batches.give(batch);
+        }
+        for _ in 0..TURNS_AT_ONCE {
+            self.next_turn();
         }
     }
 
@@ -252,6 +354,7 @@ impl<Answer> Inbox<Answer> {
             }
         }
         for reader in self.0.readers.borrow_mut().drain(..) {
+            reader.awaits_turn().set(false);
             reader.wake();
         }
     }

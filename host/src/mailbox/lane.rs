@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 
+use super::SpareBatches;
 use super::cork::Cork;
 use crate::clock::Clock;
 use crate::wire::Buffers;
@@ -12,6 +13,7 @@ pub(crate) struct Lane {
     pub(crate) clock: Clock,
     pub(crate) buffers: Buffers,
     pub(crate) cork: Cork,
+    pub(super) spare_batches: SpareBatches,
     /// Unique to this run of the server; the first part of each session's name.
     run: u64,
     worker: usize,
@@ -25,6 +27,7 @@ impl Lane {
             clock: Clock::new(origin),
             buffers: Buffers::new(),
             cork: Cork::default(),
+            spare_batches: SpareBatches::default(),
             run,
             worker,
             workers,

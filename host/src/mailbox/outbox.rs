@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use wharf_protocol::{Broadcast, Cause, Initiator, Instant, MessageKind, Phase};
 
+use super::inbox::MESSAGE_COST_BYTES;
 use super::{Facts, Lane};
 use crate::clock::Armed;
 use crate::request::Request;
@@ -20,6 +21,9 @@ use crate::wire::Wire;
 
 /// A batch of answers is written early once it has grown to this.
 const CORK_BYTES_MAX: usize = 64 * 1024;
+
+/// From here on a copy costs more than a write of its own may.
+const DIRECT_BYTES_MIN: usize = 8 * 1024;
 
 /// Messages to one session that one guest call may have refused as full.
 const REFUSALS_A_CALL_MAX: u32 = 1024;
@@ -94,6 +98,7 @@ struct Shared {
     request: Option<Box<Request>>,
     may_wait: bool,
     corked: Cell<bool>,
+    awaits_turn: Cell<bool>,
     /// Bytes of this session that were read and that its instance has not finished with.
     in_flight_bytes: Cell<usize>,
     /// The session's task.
@@ -138,6 +143,7 @@ impl Outbox {
             may_wait: parts.may_wait,
             corked: Cell::new(false),
             in_flight_bytes: Cell::new(0),
+            awaits_turn: Cell::new(false),
             task: Cell::default(),
             armed: Cell::new(None),
             extras: RefCell::new(extras),
@@ -200,6 +206,9 @@ impl Outbox {
         if !wire.connection().may_send() {
             return Err(SendError::Closed);
         }
+        if payload.len() >= DIRECT_BYTES_MIN && self.send_directly(&mut wire, kind, payload) {
+            return Ok(());
+        }
         if !self.has_room(&wire, payload.len()) {
             // What the call has corked so far may leave first.
             self.write(&mut wire);
@@ -246,6 +255,24 @@ impl Outbox {
     pub(crate) fn make_room(&self, bytes: usize) -> bool {
         self.write_now();
         self.queued_bytes() + bytes <= self.0.config.outbox_bytes_max
+    }
+
+    /// Spares a long message the way through the queue, if nothing is in there and no other answer
+    /// to this session is likely to follow in the same call.
+    fn send_directly(&self, wire: &mut Wire, kind: MessageKind, payload: &[u8]) -> bool {
+        let answers_one = self.in_flight_bytes() <= payload.len() + MESSAGE_COST_BYTES;
+        if !answers_one && payload.len() < CORK_BYTES_MAX {
+            return false;
+        }
+        let mut context = Context::from_waker(Waker::noop());
+        let message = (kind, payload);
+        match wire.poll_send_directly(&mut context, message, &self.0.lane.buffers) {
+            None => return false,
+            Some(Poll::Ready(Ok(()))) => {}
+            // The task finds the error, or waits with a waker of its own.
+            Some(Poll::Ready(Err(_)) | Poll::Pending) => self.wake(),
+        }
+        true
     }
 
     /// Whether a `send` that finds no room may wait for it.
@@ -412,10 +439,23 @@ impl Outbox {
 
     /// Wakes the session's task.
     pub(crate) fn wake(&self) {
-        if let Some(task) = self.0.task.take() {
+        self.wake_if_there();
+    }
+
+    /// Wakes the session's task, if it still has one.
+    pub(super) fn wake_if_there(&self) -> bool {
+        let task = self.0.task.take();
+        let is_there = task.is_some();
+        if let Some(task) = task {
             task.wake_by_ref();
             self.0.task.set(Some(task));
         }
+        is_there
+    }
+
+    /// Whether it is in its inbox's list of those that wait to read.
+    pub(super) fn awaits_turn(&self) -> &Cell<bool> {
+        &self.0.awaits_turn
     }
 
     /// Keeps the task's waker.
@@ -525,10 +565,10 @@ impl Outbox {
     }
 
     /// What the host answers by itself, if `text` asks for it.
-    pub(crate) fn auto_response(&self, text: &[u8]) -> Option<Box<str>> {
+    pub(crate) fn auto_response(&self, text: &str) -> Option<Box<str>> {
         let extras = self.0.extras.borrow();
         let pair = extras.as_ref()?.facts.as_ref()?.auto_response()?;
-        (pair.request.as_bytes() == text).then(|| pair.response.clone())
+        (*pair.request == *text).then(|| pair.response.clone())
     }
 
     fn wake_writers_if_room(&self, wire: &Wire) {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, DuplexStream};
-use wharf_protocol::{Connection, Keepalive, MessageKind, Role};
+use wharf_protocol::{Connection, Keepalive, Message, MessageKind, Role};
 
 use super::*;
 use crate::wire::{Socket, Wire};
@@ -122,7 +122,7 @@ async fn messages_that_follow_each_other_are_one_batch() {
     assert_eq!(inbox.push(Work::Open(first.clone())), Ok(()));
     for (outbox, text) in [(&first, "a"), (&second, "b"), (&first, "c")] {
         assert_eq!(
-            inbox.push_message(outbox, MessageKind::Text, text.as_bytes()),
+            inbox.push_message(outbox, Incoming::Lent(Message::Text(text))),
             Ok(())
         );
     }
@@ -132,7 +132,7 @@ async fn messages_that_follow_each_other_are_one_batch() {
     };
     let got: Vec<_> = batch
         .iter()
-        .map(|(id, _, payload)| (id, payload.to_vec()))
+        .map(|(id, message)| (id, message.payload().to_vec()))
         .collect();
     let (one, two) = (first.id(), second.id());
     assert_eq!(
@@ -156,7 +156,7 @@ async fn a_session_with_too_much_unfinished_is_not_read() {
     let (modest, _peer) = session(&lane, 100);
     while inbox.has_room(&greedy) {
         assert_eq!(
-            inbox.push_message(&greedy, MessageKind::Binary, &[0; 1000]),
+            inbox.push_message(&greedy, Incoming::Lent(Message::Binary(&[0; 1000]))),
             Ok(())
         );
     }
@@ -167,7 +167,10 @@ async fn a_session_with_too_much_unfinished_is_not_read() {
     );
     assert!(inbox.has_room(&modest), "the others are");
     assert_eq!(
-        inbox.push_message(&modest, MessageKind::Binary, &vec![0; 2_000_000]),
+        inbox.push_message(
+            &modest,
+            Incoming::Owned(MessageKind::Binary, vec![0; 2_000_000])
+        ),
         Ok(())
     );
     let (third, _peer) = session(&lane, 100);
@@ -182,7 +185,7 @@ async fn a_session_with_too_much_unfinished_is_not_read() {
         "an instance that is gone owes nothing"
     );
     assert_eq!(
-        inbox.push_message(&modest, MessageKind::Binary, b""),
+        inbox.push_message(&modest, Incoming::Lent(Message::Binary(b""))),
         Err(InboxClosed)
     );
 }

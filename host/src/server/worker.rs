@@ -30,6 +30,9 @@ use crate::wire::Socket;
 /// How often a draining worker looks whether its sessions have ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
+/// How long buffers for long messages are kept while nobody needs one, up to twice.
+const BUFFERS_LOOK: Duration = Duration::from_secs(10);
+
 /// What the server's handle asks of a worker. A worker whose channel is closed ends.
 pub(super) enum Control {
     /// Serve a connection that has no socket.
@@ -176,11 +179,18 @@ impl Worker {
         mut peers: UnboundedReceiver<PeerCommand>,
     ) {
         let lane = self.dispatcher.lane().clone();
-        tokio::task::spawn_local(async move { lane.clock.run().await });
+        let of_clock = lane.clone();
+        tokio::task::spawn_local(async move { of_clock.clock.run().await });
         let (dispatcher, catalog) = (self.dispatcher.clone(), self.catalog.clone());
         tokio::task::spawn_local(async move { dispatcher.run_timers(&catalog).await });
         let topics = self.dispatcher.services().topics.clone();
         tokio::task::spawn_local(async move { topics.run().await });
+        tokio::task::spawn_local(async move {
+            loop {
+                tokio::time::sleep(BUFFERS_LOOK).await;
+                lane.buffers.forget_unused();
+            }
+        });
         loop {
             tokio::select! {
                 control = controls.recv() => match control {

@@ -62,7 +62,11 @@ impl Session {
         self.outbox.register(context);
         let now = self.outbox.lane().clock.now();
         self.outbox.disarm_passed(now);
-        match self.step(context, now) {
+        let step = self.step(context, now);
+        if let Some(inbox) = self.inbox() {
+            inbox.next_turn();
+        }
+        match step {
             Step::Over => Poll::Ready(()),
             Step::Wait(deadline) => {
                 self.outbox.arm(deadline);
@@ -175,10 +179,9 @@ impl Session {
             "session ended: {}", ending.reason
         );
         // An instance that is gone has no `on-close` to run.
-        let _ = usage
-            .hosted()
-            .inbox()
-            .push(Work::Close(self.outbox.clone(), ending));
+        let inbox = usage.hosted().inbox();
+        let _ = inbox.push(Work::Close(self.outbox.clone(), ending));
+        inbox.next_turn();
     }
 
     fn ending(&self) -> Option<Ending> {

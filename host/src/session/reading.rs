@@ -3,12 +3,16 @@
 use std::io;
 use std::task::{Context, Poll, ready};
 
-use wharf_protocol::{Event, Input, Instant, MessageKind, Phase};
+use wharf_protocol::{Event, Input, Instant, Message, MessageKind, Phase};
 
 use super::Session;
 use crate::dispatch::Inbox;
-use crate::mailbox::{InboxClosed, Outbox};
+use crate::mailbox::{InboxClosed, Incoming, Outbox};
 use crate::wire::{Buffers, Wire};
+
+/// A joined message that is so long goes to its instance in its own buffer; the host answers only
+/// shorter ones by itself.
+const OWNED_BYTES_MIN: usize = 4 * 1024;
 
 impl Session {
     /// Whether bytes from the socket can be used now. If not, a waker is registered wherever the
@@ -50,7 +54,17 @@ impl Session {
     /// Reads once and uses what came. Ready when there may be more.
     pub(super) fn read_once(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
         let outbox = self.outbox.clone();
-        let mut buffer = outbox.lane().buffers.read();
+        let buffers = &outbox.lane().buffers;
+        let directly = outbox.wire().poll_read_directly(context, buffers);
+        if let Some(polled) = directly {
+            match ready!(polled) {
+                Ok(0) => self.end_of_stream(now),
+                Ok(count) => self.receive_directly(count, now),
+                Err(error) => self.fail(&error, now),
+            }
+            return Poll::Ready(());
+        }
+        let mut buffer = buffers.read();
         let outcome = ready!(outbox.wire().poll_read(context, &mut buffer));
         match outcome {
             Ok(0) => self.end_of_stream(now),
@@ -75,42 +89,55 @@ impl Session {
         let mut wire = outbox.wire();
         let (connection, out) = wire.protocol(&outbox.lane().buffers);
         let mut input = Input::new(bytes);
-        while let Some(Event::Message { kind, payload }) = connection.receive(&mut input, now, out)
-        {
-            match deliver(outbox, inbox, kind, payload) {
-                Delivered::ToInstance => {}
-                Delivered::AnswerWith(text) => {
-                    // Refused only when the session is closing, and then nobody waits for it.
-                    let _ = connection.send(MessageKind::Text, text.as_bytes(), out);
+        while let Some(event) = connection.receive(&mut input, now, out) {
+            let delivered = match event {
+                Event::Joined(message) if message.payload().len() >= OWNED_BYTES_MIN => {
+                    let kind = message.kind();
+                    let payload = connection.take_payload().unwrap_or_default();
+                    inbox.push_message(outbox, Incoming::Owned(kind, payload))
                 }
-                // Whoever ended the instance has asked this session to stop.
-                Delivered::Nowhere => return,
+                Event::Message(message) | Event::Joined(message) => match answer(outbox, message) {
+                    Some(text) => {
+                        // Refused only when the session is closing, and then nobody waits for it.
+                        let _ = connection.send(MessageKind::Text, text.as_bytes(), out);
+                        Ok(())
+                    }
+                    None => inbox.push_message(outbox, Incoming::Lent(message)),
+                },
+            };
+            // Whoever ended the instance has asked this session to stop.
+            if delivered == Err(InboxClosed) {
+                return;
             }
         }
     }
 
-    fn inbox(&self) -> Option<&Inbox> {
+    /// What was read straight into the message under way has arrived.
+    fn receive_directly(&self, count: usize, now: Instant) {
+        let outbox = &self.outbox;
+        let Some(inbox) = self.inbox() else { return };
+        let mut wire = outbox.wire();
+        let connection = wire.connection_mut();
+        let Some(event) = connection.received_directly(count, now) else {
+            return;
+        };
+        let kind = event.message().kind();
+        if let Some(payload) = connection.take_payload() {
+            // An instance that is gone has asked this session to stop.
+            let _ = inbox.push_message(outbox, Incoming::Owned(kind, payload));
+        }
+    }
+
+    pub(super) fn inbox(&self) -> Option<&Inbox> {
         self.usage.as_ref().map(|usage| usage.hosted().inbox())
     }
 }
 
-enum Delivered {
-    ToInstance,
-    /// The host answers by itself.
-    AnswerWith(Box<str>),
-    /// The instance has ended.
-    Nowhere,
-}
-
-fn deliver(outbox: &Outbox, inbox: &Inbox, kind: MessageKind, payload: &[u8]) -> Delivered {
-    if kind == MessageKind::Text
-        && let Some(text) = outbox.auto_response(payload)
-    {
-        return Delivered::AnswerWith(text);
-    }
-    match inbox.push_message(outbox, kind, payload) {
-        Ok(()) => Delivered::ToInstance,
-        Err(InboxClosed) => Delivered::Nowhere,
+/// What the host answers by itself.
+fn answer(outbox: &Outbox, message: Message<'_>) -> Option<Box<str>> {
+    match message {
+        Message::Text(text) => outbox.auto_response(text),
+        Message::Binary(_) => None,
     }
 }
 

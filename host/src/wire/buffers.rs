@@ -11,10 +11,24 @@ const READ_BYTES: usize = 128 * 1024;
 const SPARES_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 128 * 1024;
 
-/// One worker's read buffer and spare write buffers.
+/// Bytes of buffers for long messages that are kept for the next one: what the system clears anew
+/// for each would cost more than all of the host's own work.
+const LARGE_BYTES_MAX: usize = 16 << 20;
+
+/// One worker's read buffer and spare buffers.
 pub(crate) struct Buffers {
     read: RefCell<Box<[u8]>>,
     spares: RefCell<Vec<Vec<u8>>>,
+    large: RefCell<Large>,
+}
+
+/// Spare buffers for long messages. Worst case: [`LARGE_BYTES_MAX`], until none was asked for
+/// between two calls of [`Buffers::forget_unused`].
+#[derive(Default)]
+struct Large {
+    spares: Vec<Vec<u8>>,
+    bytes: usize,
+    used: bool,
 }
 
 impl Buffers {
@@ -22,6 +36,7 @@ impl Buffers {
         Self {
             read: RefCell::new(vec![0; READ_BYTES].into()),
             spares: RefCell::default(),
+            large: RefCell::default(),
         }
     }
 
@@ -46,6 +61,33 @@ impl Buffers {
             spares.push(buffer);
         }
     }
+
+    /// A used buffer for a long message, if there is one. What is in it is of no meaning, and whoever
+    /// takes it writes over it before it reads.
+    pub(crate) fn take_large(&self) -> Option<Vec<u8>> {
+        let mut large = self.large.borrow_mut();
+        large.used = true;
+        let buffer = large.spares.pop()?;
+        large.bytes -= buffer.capacity();
+        Some(buffer)
+    }
+
+    /// Takes the buffer of a long message back.
+    pub(crate) fn give_large(&self, buffer: Vec<u8>) {
+        let mut large = self.large.borrow_mut();
+        if large.bytes + buffer.capacity() <= LARGE_BYTES_MAX {
+            large.bytes += buffer.capacity();
+            large.spares.push(buffer);
+        }
+    }
+
+    /// Lets go of large buffers that nobody asked for since the last call.
+    pub(crate) fn forget_unused(&self) {
+        let mut large = self.large.borrow_mut();
+        if !std::mem::take(&mut large.used) {
+            *large = Large::default();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -59,6 +101,20 @@ mod tests {
         buffer.extend_from_slice(b"of another session");
         buffers.give(buffer);
         assert_eq!(buffers.take(), b"");
+    }
+
+    #[test]
+    fn buffers_of_long_messages_are_kept_to_a_bound_and_while_they_are_used() {
+        let buffers = Buffers::new();
+        for _ in 0..20 {
+            buffers.give_large(Vec::with_capacity(1 << 20));
+        }
+        assert_eq!(buffers.large.borrow().spares.len(), 16);
+        assert!(buffers.take_large().is_some());
+        buffers.forget_unused();
+        assert_eq!(buffers.large.borrow().bytes, 15 << 20);
+        buffers.forget_unused();
+        assert!(buffers.take_large().is_none());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 mod buffers;
 mod socket;
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -87,6 +87,54 @@ impl Wire {
         let mut buffer = ReadBuf::new(buffer);
         ready!(Pin::new(&mut self.socket).poll_read(context, &mut buffer))?;
         Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// Reads once, straight into the long message under way, if there is one; else `None`.
+    pub(crate) fn poll_read_directly(
+        &mut self,
+        context: &mut Context<'_>,
+        buffers: &Buffers,
+    ) -> Option<Poll<io::Result<usize>>> {
+        let Self {
+            socket, connection, ..
+        } = self;
+        if connection.wants_buffer()
+            && let Some(buffer) = buffers.take_large()
+        {
+            connection.give_buffer(buffer);
+        }
+        let mut room = ReadBuf::new(connection.direct_room()?);
+        let polled = Pin::new(socket).poll_read(context, &mut room);
+        Some(polled.map_ok(|()| room.filled().len()))
+    }
+
+    /// Writes a message past the buffer, as far as the socket takes it now; the rest waits as if it
+    /// had been sent. `None`: something waits already, or the message has to be changed on its way.
+    pub(crate) fn poll_send_directly(
+        &mut self,
+        context: &mut Context<'_>,
+        (kind, payload): (MessageKind, &[u8]),
+        buffers: &Buffers,
+    ) -> Option<Poll<io::Result<()>>> {
+        if self.blocked || self.queued_bytes() > 0 {
+            return None;
+        }
+        let header = self.connection.plain_header(kind, payload.len())?;
+        let parts = [IoSlice::new(&header), IoSlice::new(payload)];
+        let taken = match Pin::new(&mut self.socket).poll_write_vectored(context, &parts) {
+            Poll::Ready(Ok(count)) => count,
+            // Whatever is wrong shows again below.
+            Poll::Ready(Err(_)) | Poll::Pending => 0,
+        };
+        if taken == header.len() + payload.len() {
+            let flushed = Pin::new(&mut self.socket).poll_flush(context);
+            self.blocked = flushed.is_pending();
+            return Some(flushed);
+        }
+        let (_, out) = self.protocol(buffers);
+        out.extend_from_slice(&header[taken.min(header.len())..]);
+        out.extend_from_slice(&payload[taken.saturating_sub(header.len())..]);
+        Some(self.poll_flush(context, buffers))
     }
 
     /// Writes all that waits. `Ready(Ok)` means that nothing waits any more; the buffer has then

@@ -165,7 +165,7 @@ fn read_close(payload: &[u8]) -> Result<Option<PeerReason>, Cause> {
     if !code_may_be_sent(code) {
         return Err(Cause::CloseCodeInvalid);
     }
-    if !utf8::is_utf8(reason) {
+    if utf8::as_text(reason).is_none() {
         return Err(Cause::ReasonNotUtf8);
     }
     let reason = String::from_utf8_lossy(reason).into_owned();

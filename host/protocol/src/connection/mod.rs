@@ -23,6 +23,9 @@ use crate::keepalive::Pinger;
 use crate::random::{MaskKeys, Random};
 use crate::time::Instant;
 
+pub use self::receive::DIRECT_BYTES_MAX;
+pub use self::send::PlainHeader;
+
 /// How far a connection has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {

@@ -9,16 +9,22 @@ use crate::config::Role;
 use crate::deflate::Inflater;
 use crate::frame::{self, HEADER_BYTES_MAX, Header, Opcode, Rules};
 use crate::mask;
-use crate::message::{Event, Input, MessageKind};
+use crate::message::{Event, Input, Message, MessageKind};
 use crate::time::Instant;
 use crate::utf8;
+
+/// The end of a shorter frame is read as everything else is, together with what
+/// follows it.
+const DIRECT_BYTES_MIN: usize = 4 << 10;
+/// The most that is read straight into a message at once.
+pub const DIRECT_BYTES_MAX: usize = 256 << 10;
 
 /// What one frame, or a part of it, came to.
 enum Step<'i> {
     /// There may be more in the input.
     Again,
     /// A message that lies whole in the input.
-    Whole(MessageKind, &'i [u8]),
+    Whole(Message<'i>),
     /// The message of the assembly is whole.
     Assembled,
     /// The input is used up.
@@ -40,7 +46,7 @@ impl Connection {
         loop {
             match self.step(input, now, out) {
                 Ok(Step::Again) => {}
-                Ok(Step::Whole(kind, payload)) => return Some(Event::Message { kind, payload }),
+                Ok(Step::Whole(message)) => return Some(Event::Message(message)),
                 Ok(Step::Assembled) => break,
                 Ok(Step::Starved) => {
                     self.assembly.take_if(|assembly| !assembly.is_open());
@@ -49,8 +55,84 @@ impl Connection {
                 Err(cause) => self.stop_reading(cause, now),
             }
         }
-        let (kind, payload) = self.assembly.as_ref()?.message();
-        Some(Event::Message { kind, payload })
+        self.assembled()
+    }
+
+    /// The message of the assembly.
+    fn assembled(&self) -> Option<Event<'_>> {
+        let message = self.assembly.as_ref()?.message()?;
+        Some(Event::Joined(message))
+    }
+
+    /// Takes the payload of the message that was found last, if it was
+    /// [joined](Event::Joined). What it says has been checked: text is UTF-8.
+    pub fn take_payload(&mut self) -> Option<Vec<u8>> {
+        let assembly = self.assembly.take_if(|assembly| assembly.is_whole())?;
+        Some(assembly.into_payload())
+    }
+
+    /// Room for what comes next of a long frame: a driver that reads straight
+    /// into it, and then says so by [`Connection::received_directly`], spares a
+    /// copy. `None` when there is no such frame under way. Room follows what has
+    /// arrived, not what was declared: four times as much, and at most
+    /// [`DIRECT_BYTES_MAX`].
+    pub fn direct_room(&mut self) -> Option<&mut [u8]> {
+        let left = self.direct_bytes()?;
+        let bytes_max = self.config.max_message_bytes;
+        let assembly = self.assembly.as_mut()?;
+        let earned = assembly.payload_bytes().saturating_mul(4);
+        let room = assembly.room(left.min(earned).min(DIRECT_BYTES_MAX), bytes_max);
+        (!room.is_empty()).then_some(room)
+    }
+
+    /// Takes `count` bytes that were read into [`Connection::direct_room`]; the
+    /// message that they make whole. As [`Connection::receive`] otherwise.
+    pub fn received_directly(&mut self, count: usize, now: Instant) -> Option<Event<'_>> {
+        let mut frame = self.frame?;
+        let assembly = self.assembly.as_mut()?;
+        let chunk = assembly.arrived(count);
+        mask::apply(frame.key, chunk);
+        frame.key = mask::rotated(frame.key, count);
+        frame.payload_bytes_left -= count as u64;
+        let ended = frame.payload_bytes_left == 0;
+        self.frame = if ended { None } else { Some(frame) };
+        let mut outcome = assembly.check_arrived(count);
+        if ended && frame.fin && outcome.is_ok() {
+            outcome = assembly.finish(None, self.config.max_message_bytes);
+        }
+        match outcome {
+            Ok(()) => self.assembled(),
+            Err(cause) => {
+                self.stop_reading(cause, now);
+                None
+            }
+        }
+    }
+
+    /// Whether a buffer that is large enough for the message under way would
+    /// spare it from growing one.
+    pub fn wants_buffer(&self) -> bool {
+        let assembly = self.assembly.as_ref();
+        self.direct_bytes()
+            .zip(assembly)
+            .is_some_and(|(bytes, assembly)| assembly.outgrows(bytes))
+    }
+
+    /// Gives the message under way a used buffer, whatever is in it.
+    pub fn give_buffer(&mut self, buffer: Vec<u8>) {
+        if let Some(assembly) = &mut self.assembly {
+            assembly.move_into(buffer);
+        }
+    }
+
+    /// How much is left of a frame, if that is long and much of its message has arrived.
+    fn direct_bytes(&self) -> Option<usize> {
+        let frame = self.frame.filter(|frame| !frame.opcode.is_control())?;
+        let assembly = self.assembly.as_ref()?;
+        let left = usize::try_from(frame.payload_bytes_left).ok()?;
+        let is_plain = assembly.is_open() && !assembly.is_compressed();
+        let is_long = left.min(assembly.payload_bytes()) >= DIRECT_BYTES_MIN;
+        (self.phase == Phase::Open && is_plain && is_long).then_some(left)
     }
 
     #[inline]
@@ -173,12 +255,10 @@ impl Connection {
         let payload = input.take(header.payload_bytes as usize);
         mask::apply(header.key, payload);
         if header.opcode == Opcode::Binary {
-            return Ok(Step::Whole(MessageKind::Binary, payload));
+            return Ok(Step::Whole(Message::Binary(payload)));
         }
-        if !utf8::is_utf8(payload) {
-            return Err(Cause::TextNotUtf8);
-        }
-        Ok(Step::Whole(MessageKind::Text, payload))
+        let text = utf8::as_text(payload).ok_or(Cause::TextNotUtf8)?;
+        Ok(Step::Whole(Message::Text(text)))
     }
 
     /// Gets the assembly ready for a frame that has been admitted.

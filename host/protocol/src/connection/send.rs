@@ -12,6 +12,27 @@ use crate::message::MessageKind;
 /// the latest waits, so that a peer that pings and never reads costs nothing.
 const PONG_AT_ONCE_BYTES_MAX: usize = 4_096;
 
+/// A header that needs nothing done to what follows it; its bytes.
+pub struct PlainHeader {
+    bytes: [u8; HEADER_BYTES_MAX],
+    length: usize,
+}
+
+impl core::ops::Deref for PlainHeader {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+fn opcode(kind: MessageKind) -> Opcode {
+    match kind {
+        MessageKind::Text => Opcode::Text,
+        MessageKind::Binary => Opcode::Binary,
+    }
+}
+
 impl Connection {
     /// Appends one message to `out`. Text has to be UTF-8.
     #[inline]
@@ -24,19 +45,30 @@ impl Connection {
         if !self.may_send() {
             return Err(SendError::Closed);
         }
-        let opcode = match kind {
-            MessageKind::Text => {
-                debug_assert!(core::str::from_utf8(payload).is_ok(), "text is not UTF-8");
-                Opcode::Text
-            }
-            MessageKind::Binary => Opcode::Binary,
-        };
+        debug_assert!(
+            kind == MessageKind::Binary || core::str::from_utf8(payload).is_ok(),
+            "text is not UTF-8"
+        );
+        let opcode = opcode(kind);
         if self.compresses(payload) {
             self.push_compressed(opcode, payload, out);
         } else {
             self.push_frame(opcode, payload, out);
         }
         Ok(())
+    }
+
+    /// The header of a message that may leave as it is, without a copy: the
+    /// driver writes it, and the payload right behind it. `None` where
+    /// [`Connection::send`] would change the payload, or refuse it.
+    pub fn plain_header(&self, kind: MessageKind, payload_bytes: usize) -> Option<PlainHeader> {
+        let compresses = self.deflate.is_some() && payload_bytes >= self.config.compress_min_bytes;
+        if !self.may_send() || compresses || self.mask_keys.is_some() {
+            return None;
+        }
+        let mut bytes = [0; HEADER_BYTES_MAX];
+        let length = frame::write_header(&mut bytes, opcode(kind), false, payload_bytes, None);
+        Some(PlainHeader { bytes, length })
     }
 
     /// The driver has written everything that `out` held: a pong that waits

@@ -81,10 +81,10 @@ async fn an_echo_answers_text_with_text_and_bytes_with_bytes() {
     let members = Members::default();
     let (outbox, mut peer) = session(&members, 4_096, false);
     let mut instance = start_with(ECHO, &members).await;
-    let messages: [(u64, MessageKind, &[u8]); 3] = [
-        (7, MessageKind::Text, "grüße".as_bytes()),
-        (7, MessageKind::Binary, &[0, 255]),
-        (8, MessageKind::Text, b"to nobody"),
+    let messages = [
+        (7, Message::Text("grüße")),
+        (7, Message::Binary(&[0, 255])),
+        (8, Message::Text("to nobody")),
     ];
     instance
         .deliver(messages.into_iter())

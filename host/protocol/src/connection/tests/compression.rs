@@ -4,7 +4,7 @@
 use super::*;
 use crate::deflate::Params;
 
-const PLAIN: Params = Params {
+pub(super) const PLAIN: Params = Params {
     server_no_context_takeover: false,
     client_no_context_takeover: false,
     server_max_window_bits: 15,

@@ -4,6 +4,7 @@
 mod broadcast;
 mod compression;
 mod concluding;
+mod direct;
 mod endings;
 mod frames;
 mod keepalive;
@@ -14,7 +15,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crate::{
-    Config, Connection, Ending, Event, Input, Instant, Keepalive, MessageKind, Phase, Role, deflate,
+    Config, Connection, Ending, Input, Instant, Keepalive, MessageKind, Phase, Role, deflate,
 };
 
 const KEY: [u8; 4] = [0x11, 0x22, 0x33, 0x44];
@@ -68,10 +69,9 @@ impl Bench {
         let mut bytes = bytes.to_vec();
         let mut input = Input::new(&mut bytes);
         let mut messages = Vec::new();
-        while let Some(Event::Message { kind, payload }) =
-            self.connection.receive(&mut input, self.now, &mut self.out)
-        {
-            messages.push((kind, payload.to_vec()));
+        while let Some(event) = self.connection.receive(&mut input, self.now, &mut self.out) {
+            let message = event.message();
+            messages.push((message.kind(), message.payload().to_vec()));
         }
         assert!(input.is_empty());
         messages

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wharf_protocol::{
-    Config, Connection, Ending, Event, Input, Instant, Keepalive, MessageKind, Phase, Role, deflate,
+    Config, Connection, Ending, Input, Instant, Keepalive, MessageKind, Phase, Role, deflate,
 };
 
 /// All that a driver can see of a connection.
@@ -78,10 +78,9 @@ impl Setup {
             let (piece, behind) = rest.split_at_mut(length.clamp(1, rest.len()));
             rest = behind;
             let mut input = Input::new(piece);
-            while let Some(Event::Message { kind, payload }) =
-                connection.receive(&mut input, now, &mut written)
-            {
-                messages.push((kind, payload.to_vec()));
+            while let Some(event) = connection.receive(&mut input, now, &mut written) {
+                let message = event.message();
+                messages.push((message.kind(), message.payload().to_vec()));
             }
             assert!(input.is_empty(), "bytes are left");
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use flate2::{Decompress, FlushDecompress, Status};
 use wharf_protocol::{
-    Config, Connection, Event, Input, Instant, Keepalive, MessageKind, Phase, Role, deflate,
+    Config, Connection, Input, Instant, Keepalive, MessageKind, Phase, Role, deflate,
 };
 
 const LIMIT_BYTES: usize = 4_096;
@@ -39,8 +39,8 @@ fn connection(role: Role, params: deflate::Params) -> Connection {
 fn read(connection: &mut Connection, mut bytes: Vec<u8>) -> Result<Vec<u8>, u16> {
     let (now, mut out) = (Instant::from_millis(0), Vec::new());
     let mut input = Input::new(&mut bytes);
-    if let Some(Event::Message { payload, .. }) = connection.receive(&mut input, now, &mut out) {
-        return Ok(payload.to_vec());
+    if let Some(event) = connection.receive(&mut input, now, &mut out) {
+        return Ok(event.message().payload().to_vec());
     }
     assert_eq!(connection.phase(), Phase::Concluding);
     connection.conclude(now, &mut out);
