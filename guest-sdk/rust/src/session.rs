@@ -60,7 +60,12 @@ impl Session {
     /// [`SendError::Closed`], [`SendError::Full`], or [`SendError::TooLarge`]
     /// with the limit in bytes.
     pub fn send<'a>(self, message: impl Into<Message<'a>>) -> Result<(), SendError> {
-        host::send(self.0, message.into().into_param())
+        let message = message.into().into_param();
+        // A call that cannot wait is the cheaper one, and nearly always enough.
+        match host::try_send(self.0, message) {
+            Err(SendError::Full) => host::send(self.0, message),
+            sent => sent,
+        }
     }
 
     /// Queues a message if there is room for it now; never waits.

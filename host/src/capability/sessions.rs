@@ -265,7 +265,11 @@ async fn send_when_room(
         outbox.room_for(payload.len()).await?;
         match outbox.try_send(kind, payload) {
             Err(SendError::Full) => {}
-            sent => return sent,
+            sent => {
+                // Whoever waits does not flood.
+                outbox.forgive_refusals();
+                return sent;
+            }
         }
     }
 }
