@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use nix::time::{ClockId, clock_gettime};
 use wasmtime::UpdateDeadline;
 
 use super::ticker::{ShardIndex, Ticker};
@@ -84,8 +84,9 @@ async fn let_others_run() {
 /// Microseconds that this thread has run, plus one. Not the time of day: a guest does not pay for
 /// what other processes take from the machine.
 fn thread_cpu_time() -> u64 {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000 + 1
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .expect("each thread has a clock of its own");
+    Duration::from(time).as_micros() as u64 + 1
 }
 
 /// Which deadline a call has passed.
