@@ -60,10 +60,10 @@ impl Session {
     /// [`SendError::Closed`], [`SendError::Full`], or [`SendError::TooLarge`]
     /// with the limit in bytes.
     pub fn send<'a>(self, message: impl Into<Message<'a>>) -> Result<(), SendError> {
-        let message = message.into().into_param();
+        let message = message.into();
         // A call that cannot wait is the cheaper one, and nearly always enough.
-        match host::try_send(self.0, message) {
-            Err(SendError::Full) => host::send(self.0, message),
+        match host::try_send(self.0, message.into_param()) {
+            Err(SendError::Full) => host::send(self.0, message.into_param()),
             sent => sent,
         }
     }
