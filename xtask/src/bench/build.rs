@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-use super::peers::{Peer, Program};
+use super::peers::{Peer, Program, Wharf};
 use super::wharf::{FAN_OUT_GUEST, STORED_GUEST};
 use crate::{guests, process, served, tools};
 
@@ -44,6 +44,9 @@ pub(super) fn build(root: &Path, chosen: &[&'static Peer], anew: bool) -> anyhow
     }
     if anew && have(is_script) {
         note(npm_install(&built), is_script, &mut broken);
+    }
+    if anew && have(is_native) {
+        note(build_native(root, &built), is_native, &mut broken);
     }
     if anew && have(is_wharf) {
         note(build_wharf(root), is_wharf, &mut broken);
@@ -119,6 +122,15 @@ impl Built {
         self.target.join("certificate")
     }
 
+    /// The program that serves in this manner.
+    pub(super) fn wharf(&self, manner: Wharf) -> PathBuf {
+        if manner.native {
+            self.program("wharf-native")
+        } else {
+            self.wharf.clone()
+        }
+    }
+
     /// Why a peer cannot be started, as far as files tell.
     fn missing(&self, peer: &Peer) -> Option<String> {
         let needed = match peer.program {
@@ -128,7 +140,7 @@ impl Built {
             Program::Bun(_) => vec![self.bun()],
             Program::Workerd(_) => vec![self.workerd()],
             Program::Wharf(wharf) => vec![
-                self.wharf.clone(),
+                self.wharf(wharf),
                 self.guests.join(format!("{}.wasm", wharf.guest)),
             ],
         };
@@ -157,6 +169,10 @@ fn is_wharf(program: &Program) -> bool {
     matches!(program, Program::Wharf(_))
 }
 
+fn is_native(program: &Program) -> bool {
+    matches!(program, Program::Wharf(wharf) if wharf.native)
+}
+
 fn note(result: anyhow::Result<()>, hit: Kind, broken: &mut Vec<Broken>) {
     if let Err(error) = result {
         broken.push((hit, format!("{error:#}")));
@@ -174,6 +190,16 @@ pub(super) fn cargo_build(root: &Path, package: &str) -> anyhow::Result<()> {
 /// Builds the server as its users do.
 pub(super) fn build_wharf(root: &Path) -> anyhow::Result<()> {
     process::run(process::cargo(root).args(["build", "--release", "--package", "wharf"]))
+}
+
+/// Another build of the same program, laid where the next build leaves it alone.
+fn build_native(root: &Path, built: &Built) -> anyhow::Result<()> {
+    let features = ["--features", "native-echo"];
+    let build = ["build", "--release", "--package", "wharf"];
+    process::run(process::cargo(root).args(build).args(features))?;
+    let to = built.program("wharf-native");
+    std::fs::copy(&built.wharf, &to).with_context(|| format!("copying to {}", to.display()))?;
+    Ok(())
 }
 
 fn guests_for(chosen: &[&'static Peer]) -> Vec<&'static str> {

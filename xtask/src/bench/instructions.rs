@@ -163,6 +163,7 @@ impl Bench {
                 instance: "shared",
                 guest: GUEST,
                 workers: 1,
+                native: false,
             },
             setup: Setup::Plain,
             guests: &self.guests,

@@ -41,6 +41,8 @@ pub(super) struct Wharf {
     /// In target/guests.
     pub(super) guest: &'static str,
     pub(super) workers: u32,
+    /// The host echoes by itself.
+    pub(super) native: bool,
 }
 
 impl Peer {
@@ -90,6 +92,7 @@ const fn wharf(
             instance,
             guest,
             workers: 1,
+            native: false,
         }),
         extras: true,
         ..RUST_PEER
@@ -98,7 +101,7 @@ const fn wharf(
 
 /// What is sent by itself writes every message at once: most libraries'
 /// examples do. The plain names hold writes together where the library can.
-pub(super) static PEERS: [Peer; 22] = [
+pub(super) static PEERS: [Peer; 23] = [
     wharf(
         "wharf-shared",
         "one instance for all, Rust guest",
@@ -140,6 +143,7 @@ pub(super) static PEERS: [Peer; 22] = [
             instance: "session",
             guest: "echo-js",
             workers: 2,
+            native: false,
         }),
         ..wharf(
             "wharf-two-workers",
@@ -159,10 +163,26 @@ pub(super) static PEERS: [Peer; 22] = [
             instance: "shared",
             guest: "herald",
             workers: 2,
+            native: false,
         }),
         ..wharf(
             "wharf-topic-two-workers",
             "an instance for each of two workers, topics",
+            "",
+            "",
+        )
+    },
+    Peer {
+        program: Program::Wharf(Wharf {
+            instance: "shared",
+            guest: "echo",
+            workers: 1,
+            native: true,
+        }),
+        on_request: true,
+        ..wharf(
+            "native-null",
+            "Wharf's host without a guest: what is left is what a guest costs",
             "",
             "",
         )

@@ -152,7 +152,7 @@ fn wharf_command(built: &Built, name: &str, wharf: Wharf, setup: Setup) -> anyho
         instances_max: None,
     };
     config.write(&file)?;
-    let mut command = Command::new(&built.wharf);
+    let mut command = Command::new(built.wharf(wharf));
     command.args(["serve", "--config"]).arg(file);
     Ok(command)
 }

@@ -109,6 +109,7 @@ mod tests {
                 instance: "{key}",
                 guest: "echo",
                 workers: 2,
+                native: false,
             },
             setup: Setup::Tls,
             guests: Path::new("/nowhere"),
