@@ -60,12 +60,7 @@ impl Session {
     /// [`SendError::Closed`], [`SendError::Full`], or [`SendError::TooLarge`]
     /// with the limit in bytes.
     pub fn send<'a>(self, message: impl Into<Message<'a>>) -> Result<(), SendError> {
-        let message = message.into();
-        // A call that cannot wait is the cheaper one, and nearly always enough.
-        match host::try_send(self.0, message.into_param()) {
-            Err(SendError::Full) => host::send(self.0, message.into_param()),
-            sent => sent,
-        }
+        host::send(self.0, message.into().into_param())
     }
 
     /// Queues a message if there is room for it now; never waits.

@@ -355,11 +355,6 @@ impl Outbox {
         }
     }
 
-    /// What was refused in this call does not count.
-    pub(crate) fn forgive_refusals(&self) {
-        self.extras().refusals = (0, 0);
-    }
-
     fn cork(&self, wire: &Wire) {
         if wire.queued_bytes() > 0 && !self.0.corked.replace(true) {
             self.0.lane.cork.add(self.clone());
