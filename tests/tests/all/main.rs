@@ -16,6 +16,7 @@ mod guest_memory;
 mod guest_time;
 mod handshake;
 mod load;
+mod mid_write;
 mod numbers;
 mod outside;
 mod peer_flow;

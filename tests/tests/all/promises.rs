@@ -422,7 +422,12 @@ pub(crate) const PROMISES: &[Promise] = &[
         "clocks.coarse",
         "`wasi:clocks`: resolution 1 ms for untrusted tenants",
     ),
-    // The issue's own load.
+    // The issues' own load.
+    Promise {
+        id: "load.mid-write",
+        page: Page::Load,
+        quote: "clients killed in mid-write: no foreign byte on any other connection",
+    },
     Promise {
         id: "load.minute",
         page: Page::Load,
