@@ -32,9 +32,12 @@ pub(crate) struct Armed(NonZeroU64);
 
 impl Armed {
     fn new(at: Instant, sequence: NonZeroU64) -> Self {
-        let steps = at.as_millis().div_ceil(GRANULARITY_MILLISECONDS);
-        let steps = steps.min(u64::MAX >> SEQUENCE_BITS);
-        Self(sequence | (steps << SEQUENCE_BITS))
+        Self(sequence | (steps(at) << SEQUENCE_BITS))
+    }
+
+    /// Whether it wakes as early as one that is armed for `at` would.
+    pub(crate) fn serves(self, at: Instant) -> bool {
+        self.0.get() >> SEQUENCE_BITS <= steps(at)
     }
 
     /// When it falls due.
@@ -42,6 +45,12 @@ impl Armed {
         let steps = self.0.get() >> SEQUENCE_BITS;
         Instant::from_millis(steps * GRANULARITY_MILLISECONDS)
     }
+}
+
+/// How many granules `at` is from the origin, rounded up.
+fn steps(at: Instant) -> u64 {
+    let steps = at.as_millis().div_ceil(GRANULARITY_MILLISECONDS);
+    steps.min(u64::MAX >> SEQUENCE_BITS)
 }
 
 /// The clock of one worker.
@@ -194,6 +203,15 @@ mod tests {
         assert_eq!(next, Some(Instant::from_millis(3_600_000)));
         assert_eq!(kept.0.load(Ordering::Relaxed), 1);
         assert_eq!(dropped.0.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn one_that_is_armed_serves_later_deadlines_and_those_that_share_its_granule() {
+        let clock = Clock::new(std::time::Instant::now());
+        let armed = clock.arm(Instant::from_millis(1_003), Waker::noop().clone());
+        for (at, served) in [(1_000, false), (1_001, true), (1_003, true), (5_000, true)] {
+            assert_eq!(armed.serves(Instant::from_millis(at)), served, "{at} ms");
+        }
     }
 
     #[test]

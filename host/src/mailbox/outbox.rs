@@ -483,7 +483,7 @@ impl Outbox {
     pub(crate) fn arm(&self, deadline: Option<Instant>) {
         let armed = self.0.armed.get();
         let Some(deadline) = deadline else { return };
-        if armed.is_some_and(|armed| armed.due() <= deadline) {
+        if armed.is_some_and(|armed| armed.serves(deadline)) {
             return;
         }
         let clock = &self.0.lane.clock;
