@@ -175,6 +175,43 @@ impl Clock {
     }
 }
 
+/// One deadline on a worker's clock, disarmed when nobody waits for it any more.
+pub(crate) struct Alarm<'a> {
+    clock: &'a Clock,
+    armed: Option<Armed>,
+}
+
+impl<'a> Alarm<'a> {
+    /// Nothing is armed.
+    pub(crate) fn new(clock: &'a Clock) -> Self {
+        Self { clock, armed: None }
+    }
+
+    /// Wakes `waker` once at or after `at`, and at no time that was set before.
+    pub(crate) fn set(&mut self, at: Instant, waker: &Waker) {
+        self.unset();
+        self.armed = Some(self.clock.arm(at, waker.clone()));
+    }
+
+    /// Whether what was set still lies ahead.
+    pub(crate) fn is_ahead_of(&self, now: Instant) -> bool {
+        self.armed.is_some_and(|armed| armed.due() > now)
+    }
+
+    /// Wakes nobody.
+    pub(crate) fn unset(&mut self) {
+        if let Some(armed) = self.armed.take() {
+            self.clock.disarm(armed);
+        }
+    }
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        self.unset();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use wharf_protocol::Instant;
 
 use super::{Due, Notice, Owner};
-use crate::clock::{Armed, Clock};
+use crate::clock::{Alarm, Clock};
 
 /// One timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,32 +141,6 @@ impl List {
     }
 }
 
-/// A deadline on the worker's clock, disarmed when nobody waits for it any more.
-struct Alarm<'a> {
-    clock: &'a Clock,
-    armed: Option<Armed>,
-}
-
-impl Alarm<'_> {
-    fn set(&mut self, milliseconds: u64, waker: &Waker) {
-        self.unset();
-        let at = Instant::from_millis(milliseconds);
-        self.armed = Some(self.clock.arm(at, waker.clone()));
-    }
-
-    fn unset(&mut self) {
-        if let Some(armed) = self.armed.take() {
-            self.clock.disarm(armed);
-        }
-    }
-}
-
-impl Drop for Alarm<'_> {
-    fn drop(&mut self) {
-        self.unset();
-    }
-}
-
 /// Waits for the next timer that is due, and for notices meanwhile.
 pub(super) async fn next(
     clock: &Clock,
@@ -174,7 +148,7 @@ pub(super) async fn next(
     mail: &mut UnboundedReceiver<Notice>,
     heed: impl Fn(Notice),
 ) -> Due {
-    let mut alarm = Alarm { clock, armed: None };
+    let mut alarm = Alarm::new(clock);
     poll_fn(|context| {
         while let Poll::Ready(Some(notice)) = mail.poll_recv(context) {
             heed(notice);
@@ -185,7 +159,7 @@ pub(super) async fn next(
         }
         list.waiting = Some(context.waker().clone());
         match list.first_milliseconds() {
-            Some(first) => alarm.set(first, context.waker()),
+            Some(first) => alarm.set(Instant::from_millis(first), context.waker()),
             None => alarm.unset(),
         }
         Poll::Pending
