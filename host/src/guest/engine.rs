@@ -45,8 +45,9 @@ const TABLE_ELEMENTS_MAX: usize = 100_000;
 const TABLES_PER_INSTANCE: u32 = 3;
 /// Modules that wit-component makes are up to five.
 const CORE_INSTANCES_PER_INSTANCE: u32 = 8;
-/// Freed slots are given back to the system together.
-const DECOMMIT_BATCH: usize = 16;
+/// The memory of a freed slot is given back to the system at once: those that wait to be given back
+/// together hold all that their guests had, for as long as no other instance ends.
+const DECOMMIT_BATCH: usize = 1;
 /// Memory of a freed slot that is cleared in place rather than given back: most of what a small
 /// guest touches, so that the next start takes no page faults.
 const KEEP_RESIDENT_BYTES: usize = 32 << 10;
