@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use super::Outbox;
 
-/// From here on the sessions are kept in a tree: a list costs an instance of one session nearly
-/// nothing, a tree is quick with many.
+/// From here on the sessions are kept in a tree: a list costs an instance of few sessions nearly
+/// nothing, a tree is quick with many. An instance of one session has no list either.
 const LISTED_MAX: usize = 8;
 
 /// The sessions of one instance; a clone means the same set.
@@ -17,6 +17,7 @@ const LISTED_MAX: usize = 8;
 pub(crate) struct Members(Rc<RefCell<Set>>);
 
 enum Set {
+    One(Outbox),
     /// By number, the lowest first.
     Listed(Vec<Outbox>),
     Tree(BTreeMap<u64, Outbox>),
@@ -31,6 +32,12 @@ impl Default for Set {
 impl Set {
     fn insert(&mut self, outbox: Outbox) {
         match self {
+            Self::Listed(list) if list.is_empty() => *self = Self::One(outbox),
+            Self::One(first) => {
+                let mut both = vec![first.clone(), outbox];
+                both.sort_by_key(Outbox::id);
+                *self = Self::Listed(both);
+            }
             Self::Listed(list) if list.len() < LISTED_MAX => {
                 list.reserve_exact(1);
                 let place = list.partition_point(|other| other.id() < outbox.id());
@@ -46,6 +53,11 @@ impl Set {
 
     fn remove(&mut self, id: u64) -> Option<Outbox> {
         match self {
+            Self::One(only) if only.id() != id => None,
+            Self::One(_) => match std::mem::take(self) {
+                Self::One(only) => Some(only),
+                Self::Listed(_) | Self::Tree(_) => None,
+            },
             Self::Listed(list) => {
                 let place = list.iter().position(|outbox| outbox.id() == id)?;
                 Some(list.remove(place))
@@ -56,6 +68,7 @@ impl Set {
 
     fn get(&self, id: u64) -> Option<&Outbox> {
         match self {
+            Self::One(only) => (only.id() == id).then_some(only),
             Self::Listed(list) => list.iter().find(|outbox| outbox.id() == id),
             Self::Tree(tree) => tree.get(&id),
         }
@@ -63,16 +76,18 @@ impl Set {
 
     /// All of them, oldest first.
     fn iter(&self) -> impl Iterator<Item = &Outbox> {
-        let (list, tree) = match self {
-            Self::Listed(list) => (Some(list), None),
-            Self::Tree(tree) => (None, Some(tree)),
+        let (list, tree): (&[Outbox], _) = match self {
+            Self::One(only) => (std::slice::from_ref(only), None),
+            Self::Listed(list) => (list, None),
+            Self::Tree(tree) => (&[], Some(tree)),
         };
-        let list = list.into_iter().flatten();
-        list.chain(tree.into_iter().flat_map(BTreeMap::values))
+        list.iter()
+            .chain(tree.into_iter().flat_map(BTreeMap::values))
     }
 
     fn len(&self) -> usize {
         match self {
+            Self::One(_) => 1,
             Self::Listed(list) => list.len(),
             Self::Tree(tree) => tree.len(),
         }

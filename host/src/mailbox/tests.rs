@@ -207,3 +207,26 @@ async fn an_instance_reaches_its_own_sessions_only() {
     members.remove(mine.id());
     assert_eq!(members.count(), 0);
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn members_are_the_same_set_however_they_are_kept() {
+    let lane = lane();
+    let members = Members::default();
+    let sessions: Vec<_> = (0..20).map(|_| session(&lane, 64).0).collect();
+    let ids: Vec<u64> = sessions.iter().map(Outbox::id).collect();
+    for up_to in [1, 2, 3, 20] {
+        // The last first: the order is that of the numbers.
+        for outbox in sessions[..up_to].iter().rev() {
+            members.insert(outbox.clone());
+        }
+        assert_eq!(members.list(None), ids[..up_to]);
+        assert_eq!(members.count(), up_to);
+        assert!(members.get(ids[up_to - 1]).is_some() && members.get(0).is_none());
+        assert!(members.remove(0).is_none());
+        for id in &ids[..up_to] {
+            assert_eq!(members.remove(*id).map(|outbox| outbox.id()), Some(*id));
+            assert!(members.remove(*id).is_none());
+        }
+        assert_eq!((members.list(None), members.count()), (vec![], 0));
+    }
+}
