@@ -21,10 +21,53 @@
 //! # fn main() {}
 //! ```
 //!
-//! The value is made by [`Default`] once per instance, before the first call.
+//! The value is made by [`Default`] once per instance, in its first call.
 //! How many sessions share it is decided by whoever deploys the handler: one
 //! (`"session"`, the default), all with the same key (`"{room}"`) or all of a
 //! worker thread (`"shared"`).
+//!
+//! # Sleep
+//!
+//! A deployment may let instances sleep (`idle = "30s"`): one that has nothing to
+//! do loses its memory, this value with it, and the next message, timer or end of
+//! a session is given to a fresh one. Its sessions stay open and notice nothing.
+//! What stays is what the host keeps: [attachments](Session::attachment),
+//! [tags](Session::tags), topics, [auto-responses](Session::set_auto_response),
+//! timers, buckets. [`Handler::on_open`] is not called again, so what a handler
+//! would like to have back it reads in [`Default`]:
+//!
+//! ```no_run
+//! use std::collections::BTreeMap;
+//! use wharf_guest::{Handler, Message, Session};
+//!
+//! struct Room {
+//!     names: BTreeMap<Session, String>,
+//! }
+//!
+//! impl Default for Room {
+//!     /// Empty at the first start; after a sleep, who was there before.
+//!     fn default() -> Self {
+//!         let name = |session: Session| String::from_utf8(session.attachment()).ok();
+//!         let all = Session::all().into_iter();
+//!         let names = all.filter_map(|session| Some((session, name(session)?)));
+//!         Room { names: names.collect() }
+//!     }
+//! }
+//!
+//! impl Handler for Room {
+//!     fn on_message(&mut self, session: Session, message: Message<'_>) {
+//!         let name = message.as_text().unwrap_or("?");
+//!         self.names.insert(session, name.to_owned());
+//!         // What is not attached is gone after a sleep.
+//!         let _ = session.set_attachment(name.as_bytes());
+//!     }
+//! }
+//!
+//! wharf_guest::export!(Room);
+//! # fn main() {}
+//! ```
+//!
+//! # What goes wrong
 //!
 //! A panic ends the instance and closes its sessions with code 1011; nobody
 //! else's. Calls on a session that is closed, or that belongs to another
@@ -68,7 +111,8 @@ struct Readme;
 /// One instance is never called twice at the same time, so `&mut self` needs
 /// no lock. What is sent during one call leaves in one write.
 pub trait Handler: Default {
-    /// A session has opened; it can be sent to from now on.
+    /// A session has opened; it can be sent to from now on. Not called again
+    /// when its instance wakes from [sleep](crate#sleep).
     fn on_open(&mut self, session: Session) {
         let _ = session;
     }

@@ -28,7 +28,7 @@
 //! The timers of an instance with a key (`"{room}"`) and of a shared one are
 //! stored: they outlive sessions, sleep and a restart of the server, and start
 //! the instance if it does not live. Those of an instance for one session
-//! end with it. The deployment grants them: `[route.grants] timers = true`.
+//! end with it. All of them wake an instance that sleeps. The deployment grants them: `[route.grants] timers = true`.
 
 use std::time::Duration;
 

@@ -12,6 +12,7 @@ mod values;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -50,6 +51,8 @@ pub(crate) struct Route {
     pub(crate) outbox: Arc<OutboxConfig>,
     /// Which instance serves a session.
     pub(crate) instance: InstanceModel,
+    /// How long an instance has nothing to do before it sleeps; `None`: it never does.
+    pub(crate) idle: Option<Duration>,
     /// To whom it belongs: part of every name that its component can write, and never written by it.
     pub(crate) tenant: Arc<str>,
     /// What its component may use beside its sessions.
@@ -73,6 +76,7 @@ impl Route {
             protocol: Arc::default(),
             outbox: Arc::new(WebSocketSettings::default().outbox()),
             instance: InstanceModel::default(),
+            idle: None,
             tenant: DEFAULT_TENANT.into(),
             grants: Arc::default(),
             settings: Arc::default(),

@@ -1,6 +1,7 @@
 //! `[[route]]` and `[[page]]`: a path and what answers on it.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use wharf_protocol::origin_allowed;
@@ -28,6 +29,8 @@ pub struct RouteConfig {
     pub component: PathBuf,
     /// Which instance serves a session.
     pub instance: InstanceModel,
+    /// How long an instance has nothing to do before it sleeps; `None`: it never does.
+    pub idle: Option<Duration>,
     /// Who may connect from a browser.
     pub origins: OriginRule,
     /// What it speaks.
@@ -57,6 +60,7 @@ pub(super) fn route(
         host: host(section),
         component: PathBuf::new(),
         instance: instance(section, params.as_deref()),
+        idle: None,
         origins: origins(section),
         subprotocols: subprotocols(section),
         websocket: WebSocketSettings::default(),
@@ -65,6 +69,7 @@ pub(super) fn route(
         grants: Grants::default(),
         settings: super::values::settings(section, folder),
     };
+    section.duration_or_off("idle", &mut route.idle);
     route.grants = grants(section, &route.instance, has_storage);
     if let Some(file) = section.text("component", COMPONENT) {
         route.component = folder.join(file);

@@ -69,6 +69,7 @@ path = "/rooms/{room}"
 host = "A.Example"
 component = "a.wasm"
 instance = "{room}"
+idle = "30s"
 origins = ["https://a.example"]
 subprotocols = ["chat.v1"]
 [route.websocket]
@@ -117,6 +118,10 @@ fn a_whole_file_is_read() {
         catalog::OriginRule::List(vec!["https://a.example".into()])
     );
     assert_eq!(room.subprotocols, ["chat.v1"]);
+    assert_eq!(
+        (room.idle, any.idle),
+        (Some(std::time::Duration::from_secs(30)), None)
+    );
     assert_eq!(
         (room.websocket.ping_interval, room.websocket.compression),
         (None, false)
@@ -175,6 +180,12 @@ fn an_unknown_key_names_the_nearest_known_one() {
     check(
         "[engine]\ncolour = 1",
         &["2: [engine] has no key colour: known here are instances_max"],
+    );
+    check_route(
+        "idle = 30",
+        &[
+            "4: [[route]] idle = 30: right is a duration with its unit, such as \"30s\" or \"500ms\", or \"off\"",
+        ],
     );
     check_route(
         "subprotocol = \"a\"",

@@ -16,25 +16,39 @@ pub(crate) type Answer = Result<Result<Acceptance, Rejection>, Fault>;
 /// The queue of an instance.
 pub(crate) type Inbox = mailbox::Inbox<Answer>;
 
+/// Whether an instance has a Store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wakefulness {
+    /// It has one, or is about to start with one.
+    Awake,
+    /// It has neither Store nor task.
+    Asleep,
+    /// Its task is back, and makes a Store if there is need of it.
+    Waking,
+}
+
 /// One instance.
 pub(crate) struct Hosted {
     serial: u64,
-    key: Option<InstanceKey>,
+    /// Boxed: most have none, and each session with an instance of its own pays for the room.
+    key: Option<Box<InstanceKey>>,
     route: Arc<Route>,
     inbox: Inbox,
     members: Members,
-    users: Cell<usize>,
+    users: Cell<u32>,
+    wakefulness: Cell<Wakefulness>,
 }
 
 impl Hosted {
     pub(super) fn new(serial: u64, key: Option<InstanceKey>, route: Arc<Route>) -> Self {
         Self {
             serial,
-            key,
+            key: key.map(Box::new),
             route,
             inbox: Inbox::new(),
             members: Members::default(),
             users: Cell::new(0),
+            wakefulness: Cell::new(Wakefulness::Awake),
         }
     }
 
@@ -43,7 +57,7 @@ impl Hosted {
     }
 
     pub(super) fn key(&self) -> Option<&InstanceKey> {
-        self.key.as_ref()
+        self.key.as_deref()
     }
 
     pub(super) fn route(&self) -> &Arc<Route> {
@@ -60,6 +74,14 @@ impl Hosted {
         &self.members
     }
 
+    pub(super) fn wakefulness(&self) -> Wakefulness {
+        self.wakefulness.get()
+    }
+
+    pub(super) fn set_wakefulness(&self, wakefulness: Wakefulness) {
+        self.wakefulness.set(wakefulness);
+    }
+
     /// Whether it serves one session alone.
     pub(crate) fn is_exclusive(&self) -> bool {
         self.key.is_none()
@@ -67,7 +89,7 @@ impl Hosted {
 
     /// Whether it lives on without sessions.
     fn outlives_its_users(&self) -> bool {
-        matches!(self.key, Some(InstanceKey::Shared(_)))
+        matches!(self.key(), Some(InstanceKey::Shared(_)))
     }
 
     /// Whether nobody needs it any more.

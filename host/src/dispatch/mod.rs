@@ -1,25 +1,28 @@
 //! From a request to the instance that serves it, on whichever worker that lives.
 //!
-//! Owns the instances of one worker: starts them, gives them their work, drops them when nobody
-//! needs them or when they fail. Never touches a socket; never crosses a thread but by
+//! Owns the instances of one worker: starts them, gives them their work, lets them sleep, drops them
+//! when nobody needs them or when they fail. Never touches a socket; never crosses a thread but by
 //! [`PeerCommand`].
 
 mod admission;
 mod hosted;
 mod placement;
 mod runner;
+mod sleep;
 mod timing;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use wharf_protocol::Cause;
 
 pub(crate) use self::admission::{Admission, PeerCommand, Refusal, Seat, Ticket};
+use self::hosted::Wakefulness;
 pub(crate) use self::hosted::{Hosted, Inbox, Use};
 use self::placement::InstanceKey;
 use crate::capability::Services;
@@ -32,6 +35,8 @@ use crate::mailbox::{Lane, Stop};
 pub(crate) struct Counters {
     pub(crate) sessions_open: AtomicUsize,
     pub(crate) instances_live: AtomicUsize,
+    pub(crate) instances_asleep: AtomicUsize,
+    pub(crate) instances_woken: AtomicU64,
 }
 
 /// The dispatcher of one worker; a clone means the same.
@@ -56,6 +61,12 @@ struct Shared {
     /// Places given to requests that another worker accepted.
     promised: RefCell<HashMap<u64, Seat>>,
     draining: RefCell<Option<Cause>>,
+    /// Where sleeping instances say that they have something to do, by serial number: at most once
+    /// for each time that they fall asleep.
+    rings: UnboundedSender<u64>,
+    rung: RefCell<Option<UnboundedReceiver<u64>>>,
+    /// Who waits for a slot to wake in, by tenant.
+    waiting: RefCell<HashMap<Arc<str>, Rc<Semaphore>>>,
 }
 
 /// What a dispatcher is made of.
@@ -69,6 +80,7 @@ pub(crate) struct DispatcherParts {
 
 impl Dispatcher {
     pub(crate) fn new(parts: DispatcherParts) -> Self {
+        let (rings, rung) = unbounded_channel();
         Self(Rc::new(Shared {
             worker: parts.worker,
             services: parts.services,
@@ -82,6 +94,9 @@ impl Dispatcher {
             tasks: Rc::default(),
             promised: RefCell::default(),
             draining: RefCell::default(),
+            rings,
+            rung: RefCell::new(Some(rung)),
+            waiting: RefCell::default(),
         }))
     }
 
@@ -206,10 +221,12 @@ impl Dispatcher {
             .remove(&hosted.serial())
             .is_some()
         {
-            self.0
-                .counters
-                .instances_live
-                .fetch_sub(1, Ordering::Relaxed);
+            let counters = &self.0.counters;
+            let counted = match hosted.wakefulness() {
+                Wakefulness::Awake => &counters.instances_live,
+                Wakefulness::Asleep | Wakefulness::Waking => &counters.instances_asleep,
+            };
+            counted.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

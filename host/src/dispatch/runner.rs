@@ -1,26 +1,39 @@
 //! The task of one instance: takes its work in order and makes the guest calls, one at a time.
 //!
 //! Owns the Store. A fault drops it, never to be entered again, and ends the sessions that were
-//! bound to it.
+//! bound to it; sleep drops it and touches no session.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::hosted::Wakefulness;
+use super::sleep::Idleness;
 use super::{Dispatcher, Hosted};
 use crate::capability::{Services, Surroundings};
-use crate::fault::Fault;
+use crate::fault::{Fault, HostFault};
 use crate::guest::{Acceptance, Instance, Program};
 use crate::id::IncidentId;
-use crate::mailbox::{Connecting, Stop, TimerCall, Work};
+use crate::mailbox::{Connecting, Outbox, Stop, TimerCall, Work};
 
-/// Serves an instance from its start to its end.
+/// Why an instance's task ends.
+enum End {
+    /// Nobody needs it any more.
+    Vacant,
+    /// It had nothing to do for too long.
+    Idle,
+}
+
+/// Serves an instance from its start, or from its waking, to its end or to its sleep.
 pub(super) async fn run(dispatcher: Dispatcher, hosted: Rc<Hosted>, program: Arc<Program>) {
-    let outcome = serve(&dispatcher, &hosted, &program).await;
-    dispatcher.forget(&hosted);
-    if let Err(fault) = outcome {
-        fail(&dispatcher, &hosted, &program, fault);
+    match serve(&dispatcher, &hosted, &program).await {
+        Ok(End::Idle) => return dispatcher.put_to_sleep(&hosted),
+        Ok(End::Vacant) => dispatcher.forget(&hosted),
+        Err(fault) => {
+            dispatcher.forget(&hosted);
+            fail(&dispatcher, &hosted, &program, fault);
+        }
     }
     hosted.inbox().abandon();
 }
@@ -29,20 +42,20 @@ async fn serve(
     dispatcher: &Dispatcher,
     hosted: &Hosted,
     program: &Arc<Program>,
-) -> Result<(), Fault> {
+) -> Result<End, Fault> {
     let services = dispatcher.services();
     let (inbox, members) = (hosted.inbox(), hosted.members());
     // Boxed, because the task would hold room for it for as long as the instance lives.
-    let start = Box::pin(Instance::start(program, surroundings(dispatcher, hosted)));
-    let mut instance = match start.await {
+    let mut instance = match Box::pin(begin(dispatcher, hosted, program)).await? {
         Ok(instance) => instance,
-        Err(fault) => {
-            refuse_waiting(hosted, &fault);
-            return Err(fault);
-        }
+        Err(end) => return Ok(end),
     };
+    let mut idleness = Idleness::new(&services.lane.clock, hosted.route().idle);
     loop {
-        match inbox.next().await {
+        let Some(work) = idleness.next(inbox).await else {
+            return Ok(End::Idle);
+        };
+        match work {
             Work::Connect(connecting) if program.has_handshake() => {
                 let call = Box::pin(connect(&mut instance, connecting));
                 corked(services, pin!(call)).await?;
@@ -57,6 +70,8 @@ async fn serve(
                 inbox.finish(batch);
                 outcome?;
             }
+            // Its guest has forgotten a session that was turned away.
+            Work::Close(outbox, _) if members.get(outbox.id()).is_none() => {}
             Work::Close(outbox, ending) => {
                 let outcome = corked(services, pin!(instance.on_close(outbox.id(), &ending))).await;
                 if outcome.is_ok() {
@@ -66,10 +81,49 @@ async fn serve(
                 outcome?;
             }
             Work::Timer(call) => Box::pin(ring(&mut instance, services, call)).await?,
-            Work::Vacated if hosted.is_vacant() => return Ok(()),
+            Work::Vacated if hosted.is_vacant() => return Ok(End::Vacant),
             Work::Vacated => {}
         }
     }
+}
+
+/// Starts the instance: at once if it is new, and for something that needs it if it sleeps.
+async fn begin(
+    dispatcher: &Dispatcher,
+    hosted: &Hosted,
+    program: &Arc<Program>,
+) -> Result<Result<Instance, End>, Fault> {
+    let start = || Instance::start(program, surroundings(dispatcher, hosted));
+    let refuse = |fault: &Fault| refuse_waiting(hosted, fault);
+    if hosted.wakefulness() == Wakefulness::Awake {
+        return start().await.inspect_err(refuse).map(Ok);
+    }
+    while let Some(work) = hosted.inbox().take() {
+        match work {
+            // Nobody would be told.
+            Work::Timer(call) if !call.wanted.get() => drop(call.answer.send(Ok(()))),
+            Work::Close(outbox, _) if hosted.members().get(outbox.id()).is_none() => {}
+            Work::Vacated if hosted.is_vacant() => return Ok(Err(End::Vacant)),
+            Work::Vacated => {}
+            work => {
+                hosted.inbox().put_back(work);
+                match dispatcher.wake(hosted, start).await {
+                    Ok(instance) => return Ok(Ok(instance)),
+                    Err(fault @ Fault::Host(HostFault::InstancesExhausted)) => {
+                        turn_away(dispatcher, hosted, program, &fault);
+                        if hosted.is_vacant() {
+                            return Ok(Err(End::Vacant));
+                        }
+                    }
+                    Err(fault) => {
+                        refuse(&fault);
+                        return Err(fault);
+                    }
+                }
+            }
+        }
+    }
+    Ok(Err(End::Idle))
 }
 
 fn surroundings(dispatcher: &Dispatcher, hosted: &Hosted) -> Surroundings {
@@ -117,7 +171,8 @@ fn refuse_waiting(hosted: &Hosted, fault: &Fault) {
         match work {
             Work::Connect(connecting) => drop(connecting.answer.send(Err(fault.clone()))),
             Work::Timer(call) => drop(call.answer.send(Err(fault.clone()))),
-            Work::Open(_) | Work::Messages(_) | Work::Close(..) | Work::Vacated => {}
+            Work::Messages(batch) => hosted.inbox().finish(batch),
+            Work::Open(_) | Work::Close(..) | Work::Vacated => {}
         }
     }
 }
@@ -132,6 +187,44 @@ async fn corked<T>(services: &Services, mut call: Pin<&mut impl Future<Output = 
         outcome
     })
     .await
+}
+
+/// The instance sleeps and found no slot to wake in: what waits for it is refused, and the sessions
+/// that it is about end. The others sleep on.
+fn turn_away(dispatcher: &Dispatcher, hosted: &Hosted, program: &Program, fault: &Fault) {
+    let (inbox, members) = (hosted.inbox(), hosted.members());
+    let incident = IncidentId::random();
+    let stop = |outbox: &Outbox| outbox.stop(Stop::Now(fault.cause(incident)));
+    let mut unheard = 0;
+    let mut forget = |outbox: &Outbox| {
+        if members.remove(outbox.id()).is_some() {
+            dispatcher.count_session(false);
+            unheard += 1;
+        }
+    };
+    while let Some(work) = inbox.take() {
+        match work {
+            // The guest has never heard of it, and need not hear of its end.
+            Work::Open(outbox) => {
+                forget(&outbox);
+                stop(&outbox);
+            }
+            // Its end will try to wake the instance once more.
+            Work::Messages(batch) => {
+                for (id, ..) in batch.iter() {
+                    members.get(id).iter().for_each(stop);
+                }
+                inbox.finish(batch);
+            }
+            Work::Close(outbox, _) => forget(&outbox),
+            Work::Connect(connecting) => drop(connecting.answer.send(Err(fault.clone()))),
+            Work::Timer(call) => drop(call.answer.send(Err(fault.clone()))),
+            // Looked at when all is refused.
+            Work::Vacated => {}
+        }
+    }
+    let (component, route, label) = (program.name(), &hosted.route().pattern, fault.label());
+    tracing::warn!(%incident, component, route, label, unheard, "a sleeping instance could not wake: {fault}");
 }
 
 /// Ends the sessions of an instance that failed, under one incident.

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::ops::Range;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 use tokio::sync::oneshot;
 use wharf_protocol::{Ending, Message, MessageKind, as_text};
@@ -315,23 +315,41 @@ impl<Answer> Inbox<Answer> {
 
     /// Waits for the next thing to do.
     pub(crate) async fn next(&self) -> Work<Answer> {
-        poll_fn(|context| {
-            if let Some(work) = self.take() {
-                return Poll::Ready(work);
-            }
-            let mut instance = self.0.instance.borrow_mut();
-            match instance.as_mut() {
-                Some(waker) => waker.clone_from(context.waker()),
-                None => *instance = Some(context.waker().clone()),
-            }
-            Poll::Pending
-        })
-        .await
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    /// The next thing to do, or the task is woken when there is one.
+    pub(crate) fn poll_next(&self, context: &mut Context<'_>) -> Poll<Work<Answer>> {
+        if let Some(work) = self.take() {
+            return Poll::Ready(work);
+        }
+        let mut instance = self.0.instance.borrow_mut();
+        match instance.as_mut() {
+            Some(waker) => waker.clone_from(context.waker()),
+            None => *instance = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Nobody takes anything out until `waker` was woken, which the next thing to do does. Keeps no
+    /// memory until then.
+    pub(crate) fn rest(&self, waker: Waker) {
+        let mut queue = self.0.queue.borrow_mut();
+        assert!(queue.is_empty(), "an instance rests when nothing waits");
+        *queue = VecDeque::new();
+        // Those who still await their turn keep it.
+        self.0.readers.borrow_mut().shrink_to_fit();
+        *self.0.instance.borrow_mut() = Some(waker);
     }
 
     /// The next thing to do, if there is one.
     pub(crate) fn take(&self) -> Option<Work<Answer>> {
         self.0.queue.borrow_mut().pop_front()
+    }
+
+    /// What was taken comes first again.
+    pub(crate) fn put_back(&self, work: Work<Answer>) {
+        self.0.queue.borrow_mut().push_front(work);
     }
 
     /// The call with that batch is over.

@@ -39,6 +39,7 @@ impl From<RouteConfig> for Route {
         let route = Route::new(config.path)
             .component_file(config.component)
             .instance(config.instance)
+            .idle(config.idle)
             .origins(config.origins)
             .subprotocols(config.subprotocols)
             .websocket(|settings| *settings = config.websocket)

@@ -48,6 +48,10 @@ pub struct Stats {
     pub sessions_open: usize,
     /// Instances of components that hold memory.
     pub instances_live: usize,
+    /// Instances that sleep: without memory, with their sessions.
+    pub instances_asleep: usize,
+    /// How often an instance has woken, since the start.
+    pub instances_woken: u64,
     /// Messages of topics that were queued for a member, since the start.
     pub topic_deliveries: u64,
     /// Messages of topics that a member did not get because its queue was full or it was closing,
@@ -105,6 +109,8 @@ impl Server {
         Stats {
             sessions_open: self.counters.sessions_open.load(Ordering::Relaxed),
             instances_live: self.counters.instances_live.load(Ordering::Relaxed),
+            instances_asleep: self.counters.instances_asleep.load(Ordering::Relaxed),
+            instances_woken: self.counters.instances_woken.load(Ordering::Relaxed),
             topic_deliveries: self.topic_counters.deliveries.load(Ordering::Relaxed),
             topic_deliveries_dropped: self.topic_counters.dropped.load(Ordering::Relaxed),
         }

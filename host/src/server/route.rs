@@ -1,6 +1,7 @@
 //! A route as an embedder writes it. Checked when the server starts, not before.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
@@ -26,6 +27,7 @@ pub struct Route {
     pub(super) host: Option<String>,
     pub(super) source: Option<Source>,
     pub(super) instance: Instances,
+    pub(super) idle: Option<Duration>,
     pub(super) origins: OriginRule,
     pub(super) subprotocols: Vec<String>,
     pub(super) websocket: WebSocketSettings,
@@ -49,6 +51,7 @@ impl Route {
             host: None,
             source: None,
             instance: Instances::Checked(InstanceModel::default()),
+            idle: None,
             origins: OriginRule::default(),
             subprotocols: Vec::new(),
             websocket: WebSocketSettings::default(),
@@ -92,6 +95,15 @@ impl Route {
     #[must_use]
     pub fn instance_key(mut self, template: impl Into<String>) -> Self {
         self.instance = Instances::Template(template.into());
+        self
+    }
+
+    /// How long an instance has nothing to do before it sleeps: it loses its memory, its sessions
+    /// stay open, and the next message, timer or end of a session wakes a fresh one. `None`, the
+    /// default: it never does. Rounded up to 8 ms.
+    #[must_use]
+    pub fn idle(mut self, idle: impl Into<Option<Duration>>) -> Self {
+        self.idle = idle.into();
         self
     }
 
@@ -172,6 +184,7 @@ impl Route {
         route.subprotocols = self.subprotocols;
         route.websocket = self.websocket.into();
         route.instance = instance;
+        route.idle = self.idle;
         route.tenant = self.tenant.into();
         route.grants = self.grants.into();
         route.settings = self.settings.into();

@@ -183,6 +183,8 @@ impl Worker {
         tokio::task::spawn_local(async move { of_clock.clock.run().await });
         let (dispatcher, catalog) = (self.dispatcher.clone(), self.catalog.clone());
         tokio::task::spawn_local(async move { dispatcher.run_timers(&catalog).await });
+        let dispatcher = self.dispatcher.clone();
+        tokio::task::spawn_local(async move { dispatcher.run_wakings().await });
         let topics = self.dispatcher.services().topics.clone();
         tokio::task::spawn_local(async move { topics.run().await });
         tokio::task::spawn_local(async move {

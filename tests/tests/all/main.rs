@@ -26,6 +26,7 @@ mod promises;
 mod routes;
 mod server;
 mod session;
+mod sleep;
 mod storage;
 mod timers;
 mod topics;

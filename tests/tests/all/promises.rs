@@ -275,6 +275,36 @@ pub(crate) const PROMISES: &[Promise] = &[
         "topics.recovery",
         "a client that reconnects with its epoch and offset gets what it missed before anything newer, or is told that it cannot",
     ),
+    // Sleep.
+    behaviour(
+        "sleep.keeps",
+        "an instance that sleeps loses its memory; its sockets, attachments, tags, topics, pings and auto-responses live on",
+    ),
+    behaviour(
+        "sleep.wakes",
+        "the next message, timer or close wakes it; sessions that are open do not open again",
+    ),
+    behaviour(
+        "sleep.busy",
+        "an instance does not sleep while a call runs or work waits in its inbox",
+    ),
+    behaviour(
+        "sleep.capacity",
+        "an instance that finds no slot to wake in waits for one; then the sessions with unanswered messages end with 1013, and the others sleep on",
+    ),
+    behaviour(
+        "sleep.drain",
+        "a drain wakes a sleeping instance for on-close alone; a shutdown wakes nobody",
+    ),
+    Promise {
+        id: "sleep.churn",
+        page: Page::Load,
+        quote: "sleeping and waking again and again leaves no memory behind",
+    },
+    fault(
+        "guest.sleeps",
+        "traps or spins when it wakes, hoards before it sleeps, loads its sessions with all they may carry: its own end only; what it hoarded is given back",
+    ),
     // The peer.
     fault(
         "peer.slow-handshake",
