@@ -1,9 +1,13 @@
 //! Reminders for a room. Deployed with `instance = "{room}"`, a reminder is
 //! a timer of that room's instance: it outlives the people in the room,
-//! the instance and the server. Messages are words:
+//! the instance and the server. Its deployment lets the instance sleep while
+//! nobody says anything (`idle`): its memory is lost then, what is attached to
+//! a session is not. Messages are words:
 //!
 //! | from the client | answer |
 //! | --- | --- |
+//! | `i am NAME` | `ok`; attached to the session |
+//! | `who` | the names of those who are there, and how many messages this memory has seen |
 //! | `in SECONDS TEXT` | `ok`; after that time, to everybody in the room: `now TEXT` |
 //! | `forget TEXT` | `ok` |
 //! | (comes in) | `missed TEXT` for each that came while nobody was there |
@@ -13,8 +17,11 @@ use std::time::Duration;
 use wharf_guest::kv::Bucket;
 use wharf_guest::{Handler, Message, Session, TimerHandler, timers};
 
+/// Begins anew after each sleep, which is why nothing of weight is in here.
 #[derive(Default)]
-struct Reminder;
+struct Reminder {
+    messages: u64,
+}
 
 impl Handler for Reminder {
     fn on_open(&mut self, session: Session) {
@@ -35,6 +42,7 @@ impl Handler for Reminder {
     }
 
     fn on_message(&mut self, session: Session, message: Message<'_>) {
+        self.messages += 1;
         let words: Vec<&str> = message
             .as_text()
             .unwrap_or_default()
@@ -48,7 +56,15 @@ impl Handler for Reminder {
                 timers::set(&name(text), seconds)
             }
             ["forget", ..] => timers::cancel(&name(&words[1..].join(" "))),
-            _ => return session.close(4000, "in SECONDS TEXT, or forget TEXT"),
+            ["i", "am", name] => {
+                let answer = match session.set_attachment(name.as_bytes()) {
+                    Ok(()) => "ok".to_owned(),
+                    Err(error) => format!("{error:?}"),
+                };
+                return drop(session.send(&answer));
+            }
+            ["who"] => return drop(session.send(&self.who())),
+            _ => return session.close(4000, "in SECONDS TEXT, forget TEXT, i am NAME, or who"),
         };
         let _ = match done {
             Ok(()) => session.send("ok"),
@@ -69,6 +85,17 @@ impl TimerHandler for Reminder {
         for session in people {
             let _ = session.try_send(&format!("now {text}"));
         }
+    }
+}
+
+impl Reminder {
+    /// Read from the sessions each time: they know it also after a sleep.
+    fn who(&self) -> String {
+        let attached = Session::all().into_iter().map(Session::attachment);
+        let names = attached.map(|name| String::from_utf8_lossy(&name).into_owned());
+        let named: Vec<String> = names.filter(|name| !name.is_empty()).collect();
+        let messages = self.messages;
+        format!("{}; messages since I woke: {messages}", named.join(", "))
     }
 }
 
