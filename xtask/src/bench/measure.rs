@@ -14,7 +14,7 @@ use super::machine::Machine;
 use super::peers::{Peer, Program};
 use super::rows::{Figure, Load, Row, Setup};
 use super::server::{Running, pinned};
-use super::wharf::{ECHO_PATH, FAN_OUT_PREFIX, STORED_PATHS, TOPIC_PATH, TOPIC_PREFIX};
+use super::wharf::{ECHO_PATH, FAN_OUT_PREFIX, SLEEP_PATH, STORED_PATHS, TOPIC_PATH, TOPIC_PREFIX};
 use crate::process;
 
 /// What one measurement may take besides its window.
@@ -240,6 +240,10 @@ impl Bench<'_> {
                 say("settle-ms", settle.as_millis().to_string());
             }
             Load::Connect | Load::Churn => say("window-ms", window),
+            Load::WakeUp { connections } => {
+                say("connections", connections.to_string());
+                say("window-ms", window);
+            }
         }
         say("address", server.address.clone());
         say("pid", server.pid().to_string());
@@ -271,6 +275,7 @@ fn mode(load: Load) -> &'static str {
         Load::Idle { .. } => "idle",
         Load::Connect => "connect",
         Load::Churn => "churn",
+        Load::WakeUp { .. } => "wake",
     }
 }
 
@@ -280,6 +285,7 @@ fn path(row: &Row, peer: &Peer) -> &'static str {
         (Load::Stored { writes: true, .. }, _) => STORED_PATHS[1],
         (Load::Stored { writes: false, .. }, _) => STORED_PATHS[0],
         (Load::Topic { .. }, _) => TOPIC_PATH,
+        (Load::WakeUp { .. }, _) => SLEEP_PATH,
         (_, Some(_)) => ECHO_PATH,
         (_, None) => "/",
     }

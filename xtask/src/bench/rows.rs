@@ -39,6 +39,10 @@ pub(super) enum Load {
     },
     Connect,
     Churn,
+    /// A message to each of so many connections that have been silent.
+    WakeUp {
+        connections: u32,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,6 +88,8 @@ pub(super) enum Entrants {
     Workers,
     /// Wharf alone: the others store nothing.
     Storing,
+    /// Wharf alone: workerd sleeps, too, but only after ten seconds.
+    Sleeping,
 }
 
 impl Row {
@@ -108,6 +114,7 @@ impl Row {
             Entrants::Storing => {
                 rust_guest && wharf.is_some_and(|wharf| wharf.instance == "session")
             }
+            Entrants::Sleeping => rust_guest,
             Entrants::Crowd => is_limit || (rust_guest && shared),
             // The guest costs so much there that one processor loads two workers.
             Entrants::Workers => {
@@ -158,7 +165,7 @@ const ROW: Row = Row {
     quick: false,
 };
 
-pub(super) static ROWS: [Row; 20] = [
+pub(super) static ROWS: [Row; 21] = [
     Row {
         name: "echo-125-d1",
         title: "echo, 125 B, depth 1, 64 connections",
@@ -282,6 +289,15 @@ pub(super) static ROWS: [Row; 20] = [
         title: "connect, one echo, close in order; 64 at a time",
         load: Load::Churn,
         figure: Figure::Cpu("life"),
+        ..ROW
+    },
+    Row {
+        name: "wake-up",
+        title: "a message of 125 B that wakes its instance, then sleep; one at a time",
+        load: Load::WakeUp { connections: 64 },
+        figure: Figure::Cpu("waking"),
+        entrants: Entrants::Sleeping,
+        quick: true,
         ..ROW
     },
     Row {

@@ -20,6 +20,8 @@ pub(super) const STORED_PATHS: [&str; 2] = ["/kv-read", "/kv-write"];
 pub(super) const TOPIC_GUEST: &str = "herald";
 pub(super) const TOPIC_PREFIX: &str = "shout bench ";
 pub(super) const TOPIC_PATH: &str = "/echo/topic?join=bench";
+/// The same handler as on the echo's path, whose instances sleep as soon as they may.
+pub(super) const SLEEP_PATH: &str = "/sleep/{key}";
 /// What is echoed is asked for here; the key matters to keyed instances.
 pub(super) const ECHO_PATH: &str = "/echo/{key}";
 
@@ -65,6 +67,8 @@ impl Config<'_> {
             );
         }
         self.route(ECHO_PATH, self.wharf.guest, self.wharf.instance, &mut text);
+        self.route(SLEEP_PATH, self.wharf.guest, self.wharf.instance, &mut text);
+        text.push_str("idle = \"1ms\"\n");
         if self.guest(FAN_OUT_GUEST).is_file() {
             self.route("/fan-out", FAN_OUT_GUEST, "shared", &mut text);
         }
@@ -118,7 +122,9 @@ mod tests {
         };
         let wanted = "listen = \"127.0.0.1:0\"\nworkers = 2\n\n[engine]\ninstances_max = 4\n\n[tls]\n\
             certificate = \"/tls/cert.pem\"\nkey = \"/tls/key.pem\"\n\n[[route]]\npath = \"/echo/{key}\"\n\
-            component = \"/nowhere/echo.wasm\"\ninstance = \"{key}\"\n";
+            component = \"/nowhere/echo.wasm\"\ninstance = \"{key}\"\n\n[[route]]\n\
+            path = \"/sleep/{key}\"\ncomponent = \"/nowhere/echo.wasm\"\ninstance = \"{key}\"\n\
+            idle = \"1ms\"\n";
         assert_eq!(config.text(Path::new("/stored.redb")), wanted);
     }
 }

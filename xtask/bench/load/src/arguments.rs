@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Connect(Lives),
     /// Open, echo one message, close in order, again
     Churn(Lives),
+    /// Pause, then send a message on each connection, one after the other
+    Wake(Wake),
     /// Make a self-signed certificate for 127.0.0.1: cert.pem and key.pem
     Certificate {
         /// Where the two files go
@@ -124,6 +126,20 @@ pub(crate) struct Lives {
     /// Connections that are under way at a time
     #[arg(long, default_value_t = 64)]
     pub(crate) connections: usize,
+    /// Milliseconds that are measured
+    #[arg(long, default_value_t = 1000)]
+    pub(crate) window_ms: u64,
+}
+
+#[derive(Args)]
+pub(crate) struct Wake {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) messages: Messages,
+    /// Milliseconds of silence before each round
+    #[arg(long, default_value_t = 40)]
+    pub(crate) pause_ms: u64,
     /// Milliseconds that are measured
     #[arg(long, default_value_t = 1000)]
     pub(crate) window_ms: u64,

@@ -20,6 +20,7 @@ mod stream;
 mod tls;
 mod usage;
 mod verifier;
+mod wake;
 
 use std::process::ExitCode;
 
@@ -52,6 +53,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Idle(arguments) => idle::run(&arguments)?,
         Command::Connect(arguments) => lives::connect(&arguments)?,
         Command::Churn(arguments) => lives::churn(&arguments)?,
+        Command::Wake(arguments) => wake::run(&arguments)?,
         Command::Certificate { folder } => return tls::make_certificate(&folder),
     };
     println!("{}", serde_json::to_string(&report)?);
