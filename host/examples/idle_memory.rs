@@ -1,22 +1,25 @@
 //! What an idle session costs in memory where no socket limits their number: over in-memory
-//! connections, from a hundred thousand to a million.
+//! connections, from a hundred thousand to a million; and what one costs whose own instance sleeps,
+//! over in-memory connections and on sockets.
 //!
 //! `cargo xtask memory` runs it. The pipes of such a connection stand for the kernel's socket
 //! buffers and belong to no session, so a second process measures pipes alone, through which the
-//! same bytes went; the host's share is the difference. It opens no socket and checks every answer's
-//! length.
+//! same bytes went; the host's share is the difference. Sockets are opened by another process than
+//! the one that is measured. It checks every answer's length.
 
 #![allow(clippy::print_stdout, reason = "it talks to the person who started it")]
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use wharf::{InstanceModel, Route, Server};
 
-const USAGE: &str = "idle_memory COMPONENT COUNT...";
+const USAGE: &str = "idle_memory awake|asleep|sockets COMPONENT COUNT...";
 
 /// What others are compared with: the process's own memory and its first tables are in it.
 const BASE: usize = 10_000;
@@ -25,6 +28,8 @@ const TOGETHER: usize = 256;
 /// As `Server::connect` makes them.
 const PIPE_BYTES: usize = 64 << 10;
 const SETTLE: Duration = Duration::from_millis(500);
+/// After so long an instance of one's own sleeps.
+const IDLE: Duration = Duration::from_millis(50);
 /// Nothing pings while the sessions are opened, but every session keeps its deadline.
 const PING_INTERVAL: Duration = Duration::from_secs(3_600);
 
@@ -55,18 +60,43 @@ fn main() -> Result<()> {
         let counts = texts.iter().map(|text| text.parse().context(USAGE));
         counts.collect()
     };
+    if what == "--pipes" {
+        return measure(None, Kind::Awake, &counts(rest)?);
+    }
+    let (component, rest) = rest.split_first().context(USAGE)?;
+    let path = Path::new(component);
     match what.as_str() {
-        "--pipes" => measure(None, &counts(rest)?),
-        "--sessions" => {
-            let (component, rest) = rest.split_first().context(USAGE)?;
-            measure(Some(Path::new(component)), &counts(rest)?)
+        "--awake" => measure(Some(path), Kind::Awake, &counts(rest)?),
+        "--asleep" => measure(Some(path), Kind::Asleep, &counts(rest)?),
+        "--serve" => listen(path),
+        "awake" => compare(Kind::Awake, component, rest),
+        "asleep" => compare(Kind::Asleep, component, rest),
+        "sockets" => compare_sockets(component, &counts(rest)?),
+        _ => anyhow::bail!(USAGE),
+    }
+}
+
+/// Whose memory is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Sessions of one shared instance.
+    Awake,
+    /// Sessions with an instance of their own, which sleeps.
+    Asleep,
+}
+
+impl Kind {
+    fn about(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Awake => ("--awake", "a shared instance"),
+            Self::Asleep => ("--asleep", "instances of their own, asleep"),
         }
-        component => compare(component, rest),
     }
 }
 
 /// Runs both measurements, each in a process of its own, and shows the difference.
-fn compare(component: &str, counts: &[String]) -> Result<()> {
+fn compare(kind: Kind, component: &str, counts: &[String]) -> Result<()> {
+    let (argument, about) = kind.about();
     let run = |arguments: &[&str]| -> Result<Vec<f64>> {
         let mut command = Command::new(std::env::current_exe()?);
         let output = command.args(arguments).args(counts).output()?;
@@ -79,8 +109,8 @@ fn compare(component: &str, counts: &[String]) -> Result<()> {
         lines.lines().map(|line| Ok(line.parse()?)).collect()
     };
     let pipes = run(&["--pipes"])?;
-    let sessions = run(&["--sessions", component])?;
-    println!("resident bytes for each beyond {BASE}, one worker, a shared instance");
+    let sessions = run(&[argument, component])?;
+    println!("resident bytes for each beyond {BASE}, one worker, {about}");
     println!(
         "{:>10} {:>14} {:>12} {:>10}",
         "sessions", "with pipes", "pipes", "host"
@@ -95,12 +125,12 @@ fn compare(component: &str, counts: &[String]) -> Result<()> {
 }
 
 /// Prints the bytes for each connection, a line for each count.
-fn measure(component: Option<&Path>, counts: &[usize]) -> Result<()> {
+fn measure(component: Option<&Path>, kind: Kind, counts: &[usize]) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_all().build()?;
     runtime.block_on(async {
         let server = match component {
-            Some(component) => Some(serve(component).await?),
+            Some(component) => Some(builder(component, kind).start().await?),
             None => None,
         };
         let mut open = Vec::new();
@@ -117,17 +147,102 @@ fn measure(component: Option<&Path>, counts: &[usize]) -> Result<()> {
     })
 }
 
-async fn serve(component: &Path) -> Result<Server> {
+fn builder(component: &Path, kind: Kind) -> wharf::Builder {
+    let (instance, idle) = match kind {
+        Kind::Awake => (InstanceModel::Shared, None),
+        Kind::Asleep => (InstanceModel::Session, Some(IDLE)),
+    };
     let route = Route::new("/")
         .component_file(component)
-        .instance(InstanceModel::Shared)
+        .instance(instance)
+        .idle(idle)
         .websocket(|websocket| websocket.ping_interval = Some(PING_INTERVAL));
     Server::builder()
         .workers(1)
         .route(route)
         .limits(|limits| limits.sessions_max = usize::MAX)
-        .start()
-        .await
+}
+
+/// Serves on a socket. For each line that comes in it says how many instances sleep, and its own
+/// memory in bytes.
+fn listen(component: &Path) -> Result<()> {
+    let builder = builder(component, Kind::Asleep);
+    let server = builder.listen("127.0.0.1:0").start_blocking()?;
+    println!("{}", server.local_addr());
+    for line in std::io::stdin().lines() {
+        line?;
+        println!("{} {}", server.stats().instances_asleep, resident_bytes()?);
+    }
+    std::process::exit(0)
+}
+
+/// Opens sockets to a server in another process, and shows its memory.
+fn compare_sockets(component: &str, counts: &[usize]) -> Result<()> {
+    const FEW: usize = 1_000;
+    let mut served = Served::start(component)?;
+    let mut open = Vec::new();
+    let base = served.memory_at(FEW, &mut open)?;
+    println!("resident bytes for each beyond {FEW}, on sockets, instances of their own, asleep");
+    for &count in counts {
+        ensure!(count > FEW, "a count is beyond {FEW}");
+        let grown = served.memory_at(count, &mut open)? - base;
+        println!("{count:>10} {:>14.0}", grown / (count - FEW) as f64);
+    }
+    Ok(())
+}
+
+/// A server in a process of its own, killed in the end.
+struct Served {
+    process: Child,
+    answers: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    address: String,
+}
+
+impl Served {
+    fn start(component: &str) -> Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--serve", component]).stdin(Stdio::piped());
+        let mut process = command.stdout(Stdio::piped()).spawn()?;
+        let output = process.stdout.take().context("its output is piped")?;
+        let mut answers = BufReader::new(output).lines();
+        let address = answers.next().context("it says where it listens")??;
+        Ok(Self {
+            process,
+            answers,
+            address,
+        })
+    }
+
+    /// Its memory, once so many sessions are open and all their instances sleep.
+    fn memory_at(&mut self, count: usize, open: &mut Vec<TcpStream>) -> Result<f64> {
+        let mut buffer = [0; ANSWER.len()];
+        while open.len() < count {
+            let mut socket = TcpStream::connect(&self.address)?;
+            for (bytes, answer_bytes) in [(REQUEST, ANSWER.len()), (&MESSAGE, ECHO_BYTES)] {
+                socket.write_all(bytes)?;
+                socket.read_exact(&mut buffer[..answer_bytes])?;
+            }
+            open.push(socket);
+        }
+        loop {
+            std::thread::sleep(SETTLE);
+            let input = self.process.stdin.as_mut().context("its input is piped")?;
+            input.write_all(b"\n")?;
+            let answer = self.answers.next().context("it answers")??;
+            let (asleep, resident) = answer.split_once(' ').context("two numbers")?;
+            if asleep.parse::<usize>()? == count {
+                return Ok(resident.parse()?);
+            }
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // One that has ended by itself needs neither.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 /// Both ends of a connection, the far one only without a server.
@@ -151,6 +266,13 @@ async fn grow(server: &Option<Server>, open: &mut Vec<Pipe>, count: usize) -> Re
         exchange(&mut open[first..], &MESSAGE, ECHO_BYTES).await?;
     }
     tokio::time::sleep(SETTLE).await;
+    // All but a shared one.
+    while server
+        .as_ref()
+        .is_some_and(|server| server.stats().instances_live > 1)
+    {
+        tokio::time::sleep(SETTLE).await;
+    }
     Ok(())
 }
 

@@ -1,5 +1,5 @@
 //! `cargo xtask memory`: what an idle session costs where no socket limits
-//! their number. It builds the measuring program (host/examples/idle_memory.rs)
+//! their number, awake and with its instance asleep. It builds the measuring program (host/examples/idle_memory.rs)
 //! in release and runs it on the echo guest; the figures are printed, not judged.
 
 use std::path::Path;
@@ -19,6 +19,12 @@ pub(crate) struct Arguments {
     /// Numbers of sessions, ascending; a million take about 2 GiB and a minute
     #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values_t = [100_000, 1_000_000])]
     sessions: Vec<u32>,
+    /// Numbers of sessions whose own instances sleep, ascending
+    #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values_t = [100_000])]
+    sleeping: Vec<u32>,
+    /// The same on sockets: this process and the server's need as many descriptors
+    #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values_t = [10_000])]
+    sockets: Vec<u32>,
 }
 
 /// Builds and measures.
@@ -33,12 +39,20 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<Outcome>
         "the example {EXAMPLE} was not built"
     );
     let program = served::target(root).join("release/examples").join(EXAMPLE);
-    let mut measure = Command::new(&program);
-    measure.arg(root.join("target/guests").join(format!("{GUEST}.wasm")));
-    measure.args(arguments.sessions.iter().map(u32::to_string));
-    let status = measure
-        .status()
-        .with_context(|| program.display().to_string())?;
-    ensure!(status.success(), "the measurement ended with {status}");
+    let kinds = [
+        ("awake", &arguments.sessions),
+        ("asleep", &arguments.sleeping),
+        ("sockets", &arguments.sockets),
+    ];
+    for (kind, counts) in kinds {
+        let mut measure = Command::new(&program);
+        measure.arg(kind);
+        measure.arg(root.join("target/guests").join(format!("{GUEST}.wasm")));
+        measure.args(counts.iter().map(u32::to_string));
+        let status = measure
+            .status()
+            .with_context(|| program.display().to_string())?;
+        ensure!(status.success(), "the measurement ended with {status}");
+    }
     Ok(Outcome::default())
 }
