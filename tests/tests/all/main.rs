@@ -28,6 +28,7 @@ mod server;
 mod session;
 mod sleep;
 mod storage;
+mod strangers;
 mod timers;
 mod topics;
 mod topics_recovery;

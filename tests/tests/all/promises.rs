@@ -454,6 +454,11 @@ pub(crate) const PROMISES: &[Promise] = &[
     ),
     // The issues' own load.
     Promise {
+        id: "tenants.apart",
+        page: Page::Load,
+        quote: "random operations of ten tenants on topics, KV, names and timers find no foreign read",
+    },
+    Promise {
         id: "load.mid-write",
         page: Page::Load,
         quote: "clients killed in mid-write: no foreign byte on any other connection",
