@@ -33,6 +33,8 @@ mod timers;
 
 mod catalog;
 
+mod outbound;
+
 mod topics;
 
 mod capability;
@@ -51,11 +53,12 @@ mod server;
 
 pub use capability::{Capability, LogLimits};
 pub use catalog::{
-    Grants, InstanceModel, OriginRule, Page, PatternError, Secret, Settings, Template,
+    Destination, Grants, InstanceModel, OriginRule, Page, PatternError, Secret, Settings, Template,
     TopicPattern, TopicRule, TopicSettings, WebSocketSettings,
 };
 pub use config::{Config, ConfigError, RouteConfig};
 pub use guest::{EngineConfig, GuestLimits, Import, ProgramError, Report, World, inspect};
 pub use ingress::{IngressLimits, TlsError, TlsFiles};
+pub use outbound::OutboundSettings;
 pub use server::{Builder, Route, Server, Source, Stats};
 pub use storage::{StoragePlace, StorageSettings};

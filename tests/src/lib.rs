@@ -22,3 +22,4 @@ pub mod server;
 pub mod site;
 pub mod stream;
 pub mod tls;
+pub mod upstream;

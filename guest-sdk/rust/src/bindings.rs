@@ -51,6 +51,15 @@ pub mod settings {
     });
 }
 
+/// Requests to granted hosts: the world `outbound-http`.
+pub mod http {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "wharf:websocket/outbound-http",
+        generate_all,
+    });
+}
+
 /// The optional export: `websocket-handler` with `handshake` is the world
 /// `websocket-service`. Apart, so that a handler without it does not export it.
 pub mod connect {

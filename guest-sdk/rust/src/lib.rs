@@ -84,6 +84,7 @@ mod arena;
 pub mod bindings;
 mod connect;
 mod export;
+pub mod http;
 pub mod kv;
 pub mod log;
 mod message;

@@ -62,6 +62,8 @@ pub enum Capability {
     Logging,
     /// What the operator wrote for its route.
     Settings,
+    /// HTTP requests to granted hosts.
+    Http,
 }
 
 impl Capability {
@@ -86,6 +88,12 @@ impl Capability {
                     .to_owned(),
             ),
             Self::Settings => Ok(()),
+            Self::Http if grants.http.is_empty() => Err(
+                "not granted; `[route.grants] http = [\"api.example:443\"]` would grant requests to \
+                 that host"
+                    .to_owned(),
+            ),
+            Self::Http => Ok(()),
             Self::Topics if !grants.topics.is_empty() => Ok(()),
             Self::Topics => Err(
                 "this route was not granted topics; `topics = [\"room/*\"]` in its \
@@ -118,6 +126,9 @@ pub(crate) fn judge(import: &str) -> Result<Capability, String> {
         }
         "wasi:config/store" => {
             draft_version(&name, settings::VERSION).map(|()| Capability::Settings)
+        }
+        "wasi:http/types" | "wasi:http/outgoing-handler" => {
+            wasi_version(&name).map(|()| Capability::Http)
         }
         path if WASI.contains(&path) => wasi_version(&name).map(|()| Capability::Wasi),
         path => Err(unknown(path)),
@@ -196,8 +207,13 @@ fn draft_version(name: &Name<'_>, version: &str) -> Result<(), String> {
 }
 
 fn unknown(path: &str) -> String {
-    if path.starts_with("wasi:sockets/") || path.starts_with("wasi:http/") {
-        return "handlers get no network: they talk through their sessions only".to_owned();
+    if path.starts_with("wasi:sockets/") {
+        return "handlers get no sockets: they talk through their sessions, and by wasi:http to \
+                granted hosts"
+            .to_owned();
+    }
+    if path.starts_with("wasi:http/") {
+        return "this host has types and outgoing-handler of wasi:http".to_owned();
     }
     if path.starts_with("wasi:keyvalue/") {
         return "this host has store and atomics of wasi:keyvalue".to_owned();
@@ -220,8 +236,9 @@ fn unknown(path: &str) -> String {
             .to_owned();
     }
     let names = OWN.join(", ");
-    let offer =
-        format!("this host offers {names}, wasi:keyvalue, wasi:logging, wasi:config and WASI 0.2");
+    let offer = format!(
+        "this host offers {names}, wasi:keyvalue, wasi:logging, wasi:config, wasi:http and WASI 0.2"
+    );
     match nearest(path) {
         Some(known) => format!("{offer}; the nearest is {known}"),
         None => offer,
@@ -259,7 +276,7 @@ fn distance(from: &str, to: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::TopicPattern;
+    use crate::catalog::{Destination, TopicPattern};
 
     #[test]
     fn what_is_granted() {
@@ -327,6 +344,18 @@ mod tests {
     }
 
     #[test]
+    fn http_needs_a_host() {
+        let mut grants = Grants::default();
+        let capability = judge("wasi:http/outgoing-handler@0.2.3");
+        assert_eq!(capability, Ok(Capability::Http));
+        assert_eq!(judge("wasi:http/types@0.2.12"), capability);
+        let refused = Capability::Http.covered_by(&grants);
+        assert!(refused.is_err_and(|reason| reason.contains("[route.grants] http")));
+        grants.http = vec![Destination::parse("api.example").expect("an entry")];
+        assert_eq!(Capability::Http.covered_by(&grants), Ok(()));
+    }
+
+    #[test]
     fn what_is_refused_says_what_would_be_right() {
         let check = |import: &str, expect: &str| {
             let reason = judge(import).expect_err(import);
@@ -349,8 +378,9 @@ mod tests {
             "not 0.2.0-rc-2023-11-10",
         );
         check("wasi:io/stream@0.2.0", "the nearest is wasi:io/streams");
-        check("wasi:sockets/tcp@0.2.0", "no network");
-        check("wasi:http/outgoing-handler@0.2.0", "no network");
+        check("wasi:sockets/tcp@0.2.0", "no sockets");
+        check("wasi:http/incoming-handler@0.2.0", "outgoing-handler");
+        check("wasi:http/outgoing-handler@0.3.0", "WASI 0.2");
         check("wasi:keyvalue/store@0.2.0", "version 0.2.0-draft2");
         check("wasi:keyvalue/store", "not none");
         check("wasi:logging/logging", "version 0.1.0-draft");

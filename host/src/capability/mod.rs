@@ -12,11 +12,13 @@ use wasmtime::component::ResourceTable;
 use crate::catalog::Route;
 use crate::kv::Kv;
 use crate::mailbox::{Lane, Members};
+use crate::outbound::Outbound;
 use crate::timers::{Owner, Timers};
 use crate::topics::Topics;
 
 pub(crate) mod bindings;
 mod grant;
+pub(crate) mod http;
 pub(crate) mod keyvalue;
 mod log;
 pub(crate) mod logging;
@@ -42,6 +44,8 @@ pub(crate) struct Services {
     pub(crate) topics: Topics,
     /// Where the instances of all tenants log to.
     pub(crate) logs: GuestLogs,
+    /// The way to granted hosts.
+    pub(crate) outbound: Outbound,
 }
 
 impl Services {
@@ -56,6 +60,7 @@ impl Services {
 impl Services {
     /// Those of the only worker of a server that stores nothing.
     pub(crate) fn without_storage(lane: Rc<Lane>) -> Self {
+        use crate::outbound::OutboundSettings;
         let (addresses, mail) = crate::timers::addresses(1);
         let mail = mail.into_iter().next().expect("there is one worker");
         let topics = Topics::alone(Rc::clone(&lane));
@@ -66,6 +71,7 @@ impl Services {
             timers: Rc::new(timers),
             topics,
             logs: GuestLogs::default(),
+            outbound: Outbound::new(OutboundSettings::default()).expect("it reads no file"),
         }
     }
 }
@@ -88,6 +94,8 @@ pub(crate) trait HostView: Send + 'static {
     fn surroundings(&self) -> &Surroundings;
     /// Where the instance logs to; only if its program imports WASI or logging.
     fn log(&self) -> &InstanceLog;
+    /// What `wasi:http` works on; only if its program imports it.
+    fn http(&mut self) -> http::HttpView<'_>;
     /// What the instance's handles stand for, beside those of WASI.
     fn resources(&mut self) -> &mut ResourceTable;
 }

@@ -2,7 +2,7 @@
 //! no folders, no sockets, a closed standard input.
 //!
 //! What a guest gets is time, in milliseconds unless it was granted more, randomness, `exit`, and
-//! lines on stdout and stderr that go to its tenant's log. Sockets and HTTP are not even defined; a component that imports them is refused by name
+//! lines on stdout and stderr that go to its tenant's log. Sockets are not even defined; a component that imports them is refused by name
 //! before it gets here.
 
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use wasmtime_wasi::random::WasiRandom;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::InstanceLog;
+use super::http::{HttpState, HttpView};
 use super::log::{Output, Source};
 
 /// Random bytes in one call.
@@ -29,6 +30,8 @@ const RESOLUTION: Duration = Duration::from_millis(1);
 pub(crate) struct WasiState {
     context: WasiCtx,
     table: ResourceTable,
+    /// Only if the program imports `wasi:http`.
+    http: Option<HttpState>,
 }
 
 impl WasiState {
@@ -47,7 +50,26 @@ impl WasiState {
         let context = builder.build();
         let mut table = ResourceTable::new();
         table.set_max_capacity(handles_max);
-        Self { context, table }
+        Self {
+            context,
+            table,
+            http: None,
+        }
+    }
+
+    /// With the way to granted hosts.
+    pub(crate) fn with_http(mut self, http: HttpState) -> Self {
+        self.http = Some(http);
+        self
+    }
+
+    /// What `wasi:http` works on.
+    pub(crate) fn http(&mut self) -> HttpView<'_> {
+        let http = self.http.as_mut();
+        HttpView {
+            state: http.expect("HTTP is linked only to programs whose instances have it"),
+            table: &mut self.table,
+        }
     }
 
     /// What wasmtime's implementation asks for.

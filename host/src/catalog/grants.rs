@@ -3,7 +3,7 @@
 //!
 //! Data only: what a grant opens is done by the capabilities.
 
-use super::{InstanceModel, TopicPattern};
+use super::{Destination, InstanceModel, TopicPattern};
 
 /// A route's `[route.grants]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -18,6 +18,10 @@ pub struct Grants {
     pub settings: bool,
     /// Whether its clocks show all that the machine's do; whole milliseconds otherwise.
     pub precise_clocks: bool,
+    /// Where its component may send HTTP requests; without any it may not import `wasi:http`.
+    pub http: Vec<Destination>,
+    /// Whether these may have private addresses: loopback, local networks, the machine itself.
+    pub private_addresses: bool,
     /// The topics of its tenant that its component may use; without one it may not import topics.
     pub topics: Vec<TopicPattern>,
 }

@@ -3,6 +3,7 @@
 //! Built once and swapped whole; nothing in it changes, so every worker reads it without a lock. It
 //! holds settings and ids, never programs or sessions.
 
+mod destination;
 mod grants;
 mod pattern;
 mod settings;
@@ -18,6 +19,8 @@ use bytes::Bytes;
 
 pub(crate) use crate::id::{ProgramId, RouteId};
 use crate::mailbox::OutboxConfig;
+pub use destination::Destination;
+pub(crate) use destination::split as split_authority;
 pub use grants::Grants;
 pub use pattern::{InstanceModel, PatternError, Template};
 pub(crate) use pattern::{params_of, percent_decode};

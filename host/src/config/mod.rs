@@ -5,6 +5,7 @@
 
 mod document;
 mod log;
+mod outbound;
 mod route;
 mod storage;
 mod topic;
@@ -22,6 +23,7 @@ use crate::capability::LogLimits;
 use crate::catalog::{self, Catalog, Page, ProgramId, Target, TopicRule};
 use crate::guest::EngineConfig;
 use crate::ingress::{IngressLimits, TlsFiles};
+use crate::outbound::OutboundSettings;
 use crate::storage::StorageSettings;
 
 /// A checked configuration.
@@ -41,6 +43,8 @@ pub struct Config {
     pub storage: Option<StorageSettings>,
     /// How much the handlers of a tenant may log.
     pub log: LogLimits,
+    /// What holds for connections that handlers open.
+    pub outbound: OutboundSettings,
     /// The routes to components.
     pub routes: Vec<RouteConfig>,
     /// What holds for which topics; the first rule that covers one holds.
@@ -146,6 +150,7 @@ fn read(document: &Document<'_>, top: &Section<'_, '_>, folder: &Path) -> Config
         section.finish();
     }
     config.log = log::limits(top);
+    config.outbound = outbound::settings(top, folder);
     config.storage = storage::storage(top, folder);
     let has_storage = top.has("storage");
     let mut served = Vec::new();

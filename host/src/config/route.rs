@@ -255,6 +255,8 @@ fn grants(section: &Section<'_, '_>, instance: &InstanceModel, has_storage: bool
         grants.keyvalue = buckets(&section);
         section.flag("timers", &mut grants.timers);
         section.flag("logging", &mut grants.logging);
+        grants.http = super::outbound::grant(&section);
+        section.flag("private_addresses", &mut grants.private_addresses);
         grants.precise_clocks = has_precise_clocks(&section);
         if grants.need_storage(instance) && !has_storage {
             let key = if grants.keyvalue.is_empty() {

@@ -9,7 +9,7 @@ use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, L
 use super::engine::Engine;
 use super::limits::GuestLimits;
 use crate::capability::bindings::{Acceptance, Delivery, Ending, Rejection, UpgradeRequest};
-use crate::capability::{Capability, PACKAGE, VERSION, judge, sessions, timers, topics};
+use crate::capability::{Capability, PACKAGE, VERSION, http, judge, sessions, timers, topics};
 use crate::catalog::Grants;
 
 /// wasm counts memory in pages.
@@ -300,6 +300,7 @@ fn check_functions(
         Capability::Sessions => sessions::FUNCTIONS,
         Capability::Topics => topics::FUNCTIONS,
         Capability::Timers => timers::FUNCTIONS,
+        Capability::Http => http::FUNCTIONS,
         Capability::Types
         | Capability::Wasi
         | Capability::KeyValue

@@ -101,6 +101,9 @@ impl fmt::Display for Report {
                     Ok(Capability::Settings) => {
                         "with [route.config]: its route's settings and secrets".to_owned()
                     }
+                    Ok(Capability::Http) => {
+                        "with the grant http: requests to the hosts that it names".to_owned()
+                    }
                     Ok(Capability::Timers) => "with the grant timers: its own timers".to_owned(),
                     Err(reason) => format!("REFUSED: {reason}"),
                 };

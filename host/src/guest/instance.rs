@@ -21,6 +21,7 @@ use super::trap::classify;
 use crate::capability::bindings::{
     Acceptance, Delivery, IncomingMessage, Rejection, UpgradeRequest,
 };
+use crate::capability::http::HttpState;
 use crate::capability::{HostView as _, Surroundings, WasiState};
 use crate::fault::{Fault, HostFault};
 use crate::mailbox::Batch;
@@ -215,7 +216,11 @@ fn state(program: &Program, surroundings: Surroundings, meter: Arc<CpuMeter>) ->
     let wasi = log
         .as_ref()
         .filter(|_| program.has_wasi)
-        .map(|log| WasiState::new(log, limits.handles_max, origin));
+        .map(|log| WasiState::new(log, limits.handles_max, origin))
+        .map(|wasi| match program.has_http {
+            true => wasi.with_http(HttpState::new(&services.outbound, route)),
+            false => wasi,
+        });
     let mut state = State::new(surroundings, log, wasi, Limiter::new(limits), meter);
     state.resources().set_max_capacity(limits.handles_max);
     state

@@ -12,7 +12,7 @@ use super::examine::{Examined, Exports, ProgramError, World, examine};
 use super::limits::GuestLimits;
 use super::state::State;
 use crate::capability::{
-    Capability, keyvalue, link_wasi, logging, sessions, settings, timers, topics,
+    Capability, http, keyvalue, link_wasi, logging, sessions, settings, timers, topics,
 };
 use crate::catalog::Grants;
 
@@ -26,6 +26,8 @@ pub(crate) struct Program {
     pub(super) has_log: bool,
     /// Whether they import WASI.
     pub(super) has_wasi: bool,
+    /// Whether they import HTTP.
+    pub(super) has_http: bool,
     pub(super) name: Arc<str>,
     asks_for_requests: bool,
 }
@@ -51,7 +53,9 @@ impl Program {
             milliseconds,
             "compiled"
         );
-        let has_wasi = examined.needs(Capability::Wasi);
+        // HTTP uses the streams of WASI, even of a component that imports none of them itself.
+        let has_http = examined.needs(Capability::Http);
+        let has_wasi = has_http || examined.needs(Capability::Wasi);
         Ok(Self {
             engine: engine.clone(),
             limits: limits.clone(),
@@ -59,6 +63,7 @@ impl Program {
             linked,
             has_log: has_wasi || examined.needs(Capability::Logging),
             has_wasi,
+            has_http,
             name: name.into(),
             asks_for_requests: examined.asks_for_requests,
         })
@@ -118,6 +123,9 @@ pub(super) fn link(
         }
         if examined.needs(Capability::Topics) {
             topics::link(&mut linker)?;
+        }
+        if examined.needs(Capability::Http) {
+            http::link(&mut linker)?;
         }
         if examined.needs(Capability::Wasi) {
             link_wasi(&mut linker)?;

@@ -11,6 +11,7 @@ use wasmtime_wasi::{WasiCtxView, WasiView};
 
 use super::call::CpuMeter;
 use super::limits::Limiter;
+use crate::capability::http::HttpView;
 use crate::capability::{HostView, InstanceLog, Surroundings, WasiState};
 
 /// A Store's data.
@@ -53,6 +54,12 @@ impl HostView for State {
     fn log(&self) -> &InstanceLog {
         let log = self.log.as_ref();
         log.expect("logging is linked only to programs whose instances have a log")
+    }
+
+    fn http(&mut self) -> HttpView<'_> {
+        let wasi = self.wasi.as_mut();
+        wasi.expect("HTTP is linked only to programs whose instances have WASI")
+            .http()
     }
 
     fn resources(&mut self) -> &mut ResourceTable {

@@ -21,6 +21,7 @@ use crate::guest::{Engine, EngineConfig, GuestLimits, Program};
 use crate::id::random_u64;
 use crate::ingress::{IngressLimits, Places, TlsFiles};
 use crate::kv::Kv;
+use crate::outbound::{Outbound, OutboundSettings};
 use crate::storage::{Storage, StorageSettings};
 use crate::timers::{self, TimerParts};
 use crate::topics::Parcel;
@@ -41,6 +42,7 @@ pub struct Builder {
     engine: EngineConfig,
     storage: Option<StorageSettings>,
     log: LogLimits,
+    outbound: OutboundSettings,
 }
 
 impl Builder {
@@ -117,6 +119,13 @@ impl Builder {
         self
     }
 
+    /// Changes what holds for connections that handlers open.
+    #[must_use]
+    pub fn outbound(mut self, change: impl FnOnce(&mut OutboundSettings)) -> Self {
+        change(&mut self.outbound);
+        self
+    }
+
     /// Starts the server; resolves when it accepts connections. Needs no particular runtime.
     ///
     /// # Errors
@@ -145,6 +154,7 @@ impl Builder {
             .collect::<Result<_, _>>()?;
         let tls = self.tls.map(TlsFiles::load).transpose()?;
         let secure = tls.is_some();
+        let outbound = Outbound::new(self.outbound).map_err(|reason| anyhow!(reason))?;
         let stored = open_storage(self.storage.as_ref(), &self.routes)?;
         let (kv, timers, storage_thread) = match stored {
             Some((kv, timers, thread)) => (Some(kv), Some(timers), Some(thread)),
@@ -172,6 +182,7 @@ impl Builder {
             timers,
             timer_addresses,
             logs: GuestLogs::new(self.log),
+            outbound,
         };
         let mut controls = Vec::new();
         let mut threads = Vec::new();

@@ -27,6 +27,7 @@ impl Builder {
             .fold(self, Builder::route);
         self = config.topics.into_iter().fold(self, Builder::topic);
         self = self.log(|limits| *limits = config.log);
+        self = self.outbound(|settings| *settings = config.outbound);
         config
             .pages
             .into_iter()

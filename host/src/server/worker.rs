@@ -21,6 +21,7 @@ use crate::guest::Program;
 use crate::ingress::{Ingress, Places, Tls};
 use crate::kv::Kv;
 use crate::mailbox::Lane;
+use crate::outbound::Outbound;
 use crate::request::Remote;
 use crate::session;
 use crate::timers::{Addresses, Mail, TimerParts, Timers};
@@ -60,6 +61,7 @@ pub(super) struct WorkerParts {
     pub(super) timers: Option<TimerParts>,
     pub(super) timer_addresses: Addresses,
     pub(super) logs: GuestLogs,
+    pub(super) outbound: Outbound,
 }
 
 /// What other workers send to one.
@@ -147,6 +149,7 @@ impl Worker {
             kv: parts.kv,
             timers: Rc::new(timers),
             logs: parts.logs,
+            outbound: parts.outbound,
         };
         let dispatcher = Dispatcher::new(DispatcherParts {
             worker: index,

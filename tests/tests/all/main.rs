@@ -18,6 +18,7 @@ mod handshake;
 mod load;
 mod mid_write;
 mod numbers;
+mod outbound;
 mod outside;
 mod peer_flow;
 mod peer_frames;

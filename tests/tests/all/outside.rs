@@ -15,7 +15,10 @@ use crate::village::{MIB, PATIENCE, Village, expect_failed};
 /// The guest `envoy` with all that it imports.
 fn envoy(path: &str) -> Mount {
     let mount = Mount::new(path, "envoy").grant("logging", true);
-    mount.config("greeting", "hello")
+    // It imports HTTP, too; nobody is asked here.
+    mount
+        .config("greeting", "hello")
+        .grant("http", ["localhost:1"])
 }
 
 /// Sends a command and expects its answer.

@@ -452,6 +452,18 @@ pub(crate) const PROMISES: &[Promise] = &[
         "clocks.coarse",
         "`wasi:clocks`: resolution 1 ms for untrusted tenants",
     ),
+    behaviour(
+        "http.outgoing",
+        "Outbound HTTP (`wasi:http/outgoing-handler`): requests, bodies, headers; redirects come back as they are",
+    ),
+    behaviour(
+        "http.guarded",
+        "under a host-and-port allow-list, private addresses refused after resolution too; certificates are checked",
+    ),
+    fault(
+        "http.limits",
+        "upstreams that never answer, stall, break off, send without end or noise, and a handler that opens connections without end: an error that says so, in time; + 2 MiB; another tenant connects",
+    ),
     // The issues' own load.
     Promise {
         id: "tenants.apart",

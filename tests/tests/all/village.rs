@@ -36,7 +36,7 @@ impl Village {
         Self::on(site.section("storage", "tenant_bytes_max", "8MiB"), mounts).await
     }
 
-    async fn on(site: Site, mounts: impl IntoIterator<Item = Mount>) -> Self {
+    pub(crate) async fn on(site: Site, mounts: impl IntoIterator<Item = Mount>) -> Self {
         // The neighbours are quiet, and look up only at the end: pings would find nobody.
         let echo = Mount::new("/echo", "echo").shared();
         let site = site.mount(echo.websocket("ping_interval", "off"));

@@ -6,11 +6,18 @@
 //! | `log LEVEL CONTEXT TEXT` | logs a message | `ok` |
 //! | `log-flood` | logs messages of 100 bytes without end | never |
 //! | `log-long BYTES` | logs one message of so many bytes | `ok` |
+//! | `fetch METHOD URL BODY` | sends a request | `STATUS BYTES TEXT`: at most 200 bytes of it; or `error CODE` |
+//! | `header NAME URL` | asks for a URL | the value of a header of the response, or `none` |
+//! | `flood HOST:PORT COUNT` | begins that many requests at once and keeps them | `N begun, then CODE` |
+//! | `body BYTES URL` | posts so many bytes | as `fetch` |
 //! | `get KEY` | reads a setting or a secret | `some VALUE` or `none` |
 //! | `all` | lists the settings | `KEY=VALUE` each, separated by spaces |
 //!
 //! Everything else is echoed.
 
+use wharf_guest::bindings::http::wasi::http::outgoing_handler;
+use wharf_guest::bindings::http::wasi::http::types::{Fields, OutgoingRequest, Scheme};
+use wharf_guest::http::{self, Request, Response};
 use wharf_guest::{Handler, Message, Session, log, settings};
 
 #[derive(Default)]
@@ -33,6 +40,14 @@ impl Handler for Envoy {
                 log::info("long", &"x".repeat(bytes));
                 "ok".to_owned()
             }
+            "fetch" => fetch(rest),
+            "header" => header(rest),
+            "flood" => flood(rest),
+            "body" => {
+                let (bytes, url) = cut(rest);
+                let bytes = "x".repeat(bytes.parse().expect("a number of bytes"));
+                shown(Request::post(url).body(bytes).send())
+            }
             "get" => match settings::get(rest) {
                 Some(value) => format!("some {value}"),
                 None => "none".to_owned(),
@@ -46,6 +61,47 @@ impl Handler for Envoy {
         };
         let _ = session.send(&answer);
     }
+}
+
+fn fetch(rest: &str) -> String {
+    let (method, rest) = cut(rest);
+    let (url, body) = cut(rest);
+    shown(Request::new(method, url).body(body).send())
+}
+
+fn shown(outcome: Result<Response, http::Error>) -> String {
+    match outcome {
+        Ok(response) => {
+            let text: String = response.text().chars().take(200).collect();
+            format!("{} {} {text}", response.status, response.bytes().len())
+        }
+        Err(error) => format!("error {error}"),
+    }
+}
+
+fn header(rest: &str) -> String {
+    let (name, url) = cut(rest);
+    match http::get(url) {
+        Ok(response) => response.header(name).unwrap_or("none").to_owned(),
+        Err(error) => format!("error {error}"),
+    }
+}
+
+/// Begins requests to `http://AUTHORITY` without waiting for any.
+fn flood(rest: &str) -> String {
+    let (authority, count) = cut(rest);
+    let count: usize = count.parse().expect("a number of requests");
+    let mut begun = Vec::new();
+    for _ in 0..count {
+        let request = OutgoingRequest::new(Fields::new());
+        let _ = request.set_scheme(Some(&Scheme::Http));
+        let _ = request.set_authority(Some(authority));
+        match outgoing_handler::handle(request, None) {
+            Ok(future) => begun.push(future),
+            Err(code) => return format!("{} begun, then {code:?}", begun.len()),
+        }
+    }
+    format!("{} begun", begun.len())
 }
 
 fn say(rest: &str) -> String {

@@ -1,0 +1,177 @@
+//! From a granted target to a connection: the name is resolved once, every address is checked, and
+//! the connection goes to one of those that were checked.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::address::is_public;
+use super::{Outbound, OutboundError, Place, Target};
+
+/// A connection to a target, with or without TLS.
+pub(crate) enum Line {
+    Plain(TcpStream),
+    Secure(Box<TlsStream<TcpStream>>),
+}
+
+impl Outbound {
+    /// Connects to a target until `deadline`.
+    pub(crate) async fn dial(
+        &self,
+        target: &Target,
+        place: &Place,
+        deadline: Instant,
+    ) -> Result<Line, OutboundError> {
+        let dialled = timeout_at(deadline, self.dial_unhurried(target, place)).await;
+        dialled.unwrap_or(Err(OutboundError::ConnectTimeout))
+    }
+
+    async fn dial_unhurried(&self, target: &Target, place: &Place) -> Result<Line, OutboundError> {
+        let stream = connect(&addresses(target, place).await?).await?;
+        // Requests are written at once; what cannot be set costs time, not correctness.
+        let _ = stream.set_nodelay(true);
+        if !target.is_secure {
+            return Ok(Line::Plain(stream));
+        }
+        let name = match target.host.parse::<IpAddr>() {
+            Ok(address) => ServerName::from(address),
+            Err(_) => ServerName::try_from(target.host.clone())
+                .map_err(|_| OutboundError::InvalidRequest)?,
+        };
+        let connected = self.connector().await?.connect(name, stream).await;
+        let stream = connected.map_err(|error| tls_error(&error))?;
+        Ok(Line::Secure(Box::new(stream)))
+    }
+}
+
+impl Outbound {
+    async fn connector(&self) -> Result<TlsConnector, OutboundError> {
+        if let Some(connector) = self.0.trust.ready() {
+            return Ok(connector);
+        }
+        let outbound = self.clone();
+        let read = tokio::task::spawn_blocking(move || outbound.0.trust.connector());
+        read.await.map_err(|_| OutboundError::Tls)
+    }
+}
+
+/// The addresses of a target that may be used. The system's look-up cannot be stopped, so it keeps
+/// the place until it is over: a guest that lets go of requests has no more of them than of others.
+async fn addresses(target: &Target, place: &Place) -> Result<Vec<SocketAddr>, OutboundError> {
+    let (host, port, place) = (target.host.clone(), target.port, place.clone());
+    let found = tokio::task::spawn_blocking(move || {
+        let found = (host.as_str(), port).to_socket_addrs();
+        drop(place);
+        found.map(Iterator::collect)
+    });
+    let found: Result<Vec<SocketAddr>, _> = found.await.unwrap_or_else(|ended| Err(ended.into()));
+    let found = found.map_err(|_| OutboundError::NameNotFound)?;
+    usable(&found, target.allows_private)
+}
+
+/// Those of the addresses that may be used; a name that has only others leads inside.
+fn usable(found: &[SocketAddr], allows_private: bool) -> Result<Vec<SocketAddr>, OutboundError> {
+    if found.is_empty() {
+        return Err(OutboundError::NameNotFound);
+    }
+    let may = |address: &&SocketAddr| allows_private || is_public(address.ip());
+    let usable: Vec<SocketAddr> = found.iter().filter(may).copied().collect();
+    if usable.is_empty() {
+        return Err(OutboundError::AddressProhibited);
+    }
+    Ok(usable)
+}
+
+/// Connects to the first address that answers.
+async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, OutboundError> {
+    let mut last = OutboundError::Unreachable;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                last = OutboundError::Refused;
+            }
+            Err(_) => last = OutboundError::Unreachable,
+        }
+    }
+    Err(last)
+}
+
+fn tls_error(error: &io::Error) -> OutboundError {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    match cause {
+        Some(rustls::Error::InvalidCertificate(_)) => OutboundError::Certificate,
+        _ => OutboundError::Tls,
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Secure(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Secure(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Secure(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Secure(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(addresses: &[&str]) -> Vec<SocketAddr> {
+        let parse = |text: &&str| text.parse().expect("an address");
+        addresses.iter().map(parse).collect()
+    }
+
+    #[test]
+    fn of_a_names_addresses_only_public_ones_are_used() {
+        let mixed = all(&["10.0.0.1:80", "1.1.1.1:80", "[::1]:80"]);
+        assert_eq!(usable(&mixed, false), Ok(all(&["1.1.1.1:80"])));
+        assert_eq!(usable(&mixed, true), Ok(mixed.clone()));
+        let inside = all(&["169.254.169.254:80", "[::ffff:127.0.0.1]:80"]);
+        assert_eq!(
+            usable(&inside, false),
+            Err(OutboundError::AddressProhibited)
+        );
+        assert_eq!(usable(&[], true), Err(OutboundError::NameNotFound));
+    }
+}

@@ -1,0 +1,155 @@
+//! Connections that handlers open to the world outside: to granted hosts and ports only, and only to
+//! public addresses unless private ones were granted, too.
+//!
+//! One instance for all workers. Knows neither wasm nor sessions; what a guest may ask for is
+//! `capability`'s.
+
+mod address;
+mod dial;
+mod error;
+mod exchange;
+mod prepared;
+mod settings;
+mod trust;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+pub(crate) use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, uri::PathAndQuery};
+
+pub(crate) use self::error::OutboundError;
+pub(crate) use self::exchange::{Exchange, Request, Response, Task, Timeouts};
+pub(crate) use self::prepared::{Account, Prepared};
+pub use self::settings::OutboundSettings;
+use self::trust::Trust;
+use crate::catalog::{Destination, Grants, split_authority};
+
+/// What all workers share.
+#[derive(Clone)]
+pub(crate) struct Outbound(Arc<Shared>);
+
+struct Shared {
+    settings: OutboundSettings,
+    trust: Trust,
+    /// Contended only by those who open connections at the same time.
+    tenants: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
+}
+
+/// One of the connections that a tenant may have; free again when all of its clones are dropped.
+#[derive(Clone)]
+pub(crate) struct Place(#[allow(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+
+/// A host and a port that were granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// In lower case, without brackets.
+    host: String,
+    port: u16,
+    is_secure: bool,
+    allows_private: bool,
+}
+
+impl Outbound {
+    pub(crate) fn new(settings: OutboundSettings) -> Result<Self, String> {
+        Ok(Self(Arc::new(Shared {
+            trust: Trust::new(settings.roots.as_deref())?,
+            settings,
+            tenants: Mutex::default(),
+        })))
+    }
+
+    pub(crate) fn settings(&self) -> &OutboundSettings {
+        &self.0.settings
+    }
+
+    /// A place for one more connection of a tenant; nobody waits for one.
+    pub(crate) fn place(&self, tenant: &Arc<str>) -> Result<Place, OutboundError> {
+        let mut tenants = self
+            .0
+            .tenants
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let max = self.0.settings.tenant_connections_max;
+        let places = tenants
+            .entry(Arc::clone(tenant))
+            .or_insert_with(|| Arc::new(Semaphore::new(max)));
+        let permit = Arc::clone(places).try_acquire_owned();
+        let place = permit.map(|permit| Place(Arc::new(permit)));
+        place.map_err(|_| OutboundError::TooMany)
+    }
+}
+
+/// Whether a text can name a host and a port.
+pub(crate) fn is_authority(text: &str) -> bool {
+    Destination::parse(text).is_ok() && !text.starts_with("*.")
+}
+
+impl Target {
+    /// Whom `host:port` means, if these grants cover it.
+    pub(crate) fn granted(
+        grants: &Grants,
+        authority: &str,
+        is_secure: bool,
+    ) -> Result<Self, OutboundError> {
+        let (host, port) = split_authority(authority).ok_or(OutboundError::InvalidRequest)?;
+        let port = port.unwrap_or(if is_secure { 443 } else { 80 });
+        if !grants.http.iter().any(|entry| entry.covers(&host, port)) {
+            return Err(OutboundError::NotGranted);
+        }
+        Ok(Self {
+            host,
+            port,
+            is_secure,
+            allows_private: grants.private_addresses,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_on_the_list_is_not_granted() {
+        let entry = Destination::parse("api.example:443").expect("an entry");
+        let grants = Grants {
+            http: vec![entry],
+            ..Grants::default()
+        };
+        assert!(Target::granted(&grants, "api.example", true).is_ok());
+        for (authority, is_secure, error) in [
+            ("api.example", false, OutboundError::NotGranted),
+            ("api.example:80", true, OutboundError::NotGranted),
+            ("other.example", true, OutboundError::NotGranted),
+            (
+                "api.example:443@evil.example",
+                true,
+                OutboundError::InvalidRequest,
+            ),
+            ("evil.example@api.example", true, OutboundError::NotGranted),
+            ("api.example:", true, OutboundError::InvalidRequest),
+            ("", true, OutboundError::NotGranted),
+        ] {
+            let answer = Target::granted(&grants, authority, is_secure);
+            assert_eq!(answer, Err(error), "{authority}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_has_so_many_places_and_another_its_own() {
+        let settings = OutboundSettings {
+            tenant_connections_max: 2,
+            ..OutboundSettings::default()
+        };
+        let outbound = Outbound::new(settings).expect("nothing can fail");
+        let (loud, calm): (Arc<str>, Arc<str>) = ("loud".into(), "calm".into());
+        let first = outbound.place(&loud);
+        let _second = outbound.place(&loud).expect("there are two");
+        assert_eq!(outbound.place(&loud).err(), Some(OutboundError::TooMany));
+        assert!(outbound.place(&calm).is_ok());
+        drop(first);
+        assert!(outbound.place(&loud).is_ok());
+    }
+}
