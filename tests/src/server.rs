@@ -226,13 +226,15 @@ fn build() -> PathBuf {
         .expect("cargo names the binary that it built")
 }
 
-fn collect(mut from: impl std::io::Read + Send + 'static, to: Arc<Mutex<String>>) {
+fn collect(from: impl std::io::Read + Send + 'static, to: Arc<Mutex<String>>) {
     std::thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(count @ 1..) = from.read(&mut buffer) {
-            to.lock()
-                .unwrap()
-                .push_str(&String::from_utf8_lossy(&buffer[..count]));
+        let mut from = BufReader::new(from);
+        // By lines: where a read ends, there may be half of a character.
+        let mut line = Vec::new();
+        while let Ok(1..) = from.read_until(b'\n', &mut line) {
+            let text = String::from_utf8_lossy(&line);
+            to.lock().unwrap().push_str(&text);
+            line.clear();
         }
     });
 }
