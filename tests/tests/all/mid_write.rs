@@ -96,7 +96,11 @@ async fn compare(address: SocketAddr, number: usize, over: Arc<AtomicBool>) -> (
 /// Sends without reading until the server takes no more, because it cannot write, or for long enough
 /// if it drops what it cannot write; then is gone. How many bytes it has sent.
 async fn die(address: SocketAddr, number: usize, size: usize) -> u64 {
-    let target = if number % 2 == 0 { "/echo" } else { "/own" };
+    let target = if number.is_multiple_of(2) {
+        "/echo"
+    } else {
+        "/own"
+    };
     let stream = Stream::dial(address, Dial::small_receive_buffer()).await;
     let mut peer = Peer::open(stream, &Head::upgrade(target)).await;
     let frame = Frame::binary(vec![OF_VICTIMS; size]).encode(Some(MASK));
