@@ -19,20 +19,22 @@ impl Handler for Proxy {
     fn on_message(&mut self, session: Session, message: Message<'_>) {
         let path = message.as_text().and_then(|text| text.strip_prefix("get "));
         let answer = match path {
-            Some(path) if path.starts_with('/') => fetch(path).unwrap_or_else(|error| {
-                log::warn("fetch", &format!("{path}: {error}"));
-                format!("no answer: {error}")
-            }),
+            Some(path) if path.starts_with('/') => {
+                let upstream = settings::get("upstream").unwrap_or_default();
+                let url = format!("{upstream}{path}");
+                fetch(&url).unwrap_or_else(|error| {
+                    log::warn("fetch", &format!("{url}: {error}"));
+                    format!("no answer: {error}")
+                })
+            }
             _ => "say get and a path, such as get /".to_owned(),
         };
         let _ = session.send(&answer);
     }
 }
 
-fn fetch(path: &str) -> Result<String, Error> {
-    let upstream = settings::get("upstream").unwrap_or_default();
-    let url = format!("{upstream}{path}");
-    let mut request = Request::get(&url);
+fn fetch(url: &str) -> Result<String, Error> {
+    let mut request = Request::get(url);
     if let Some(token) = settings::get("token") {
         request = request.header("authorization", &format!("Bearer {token}"));
     }
