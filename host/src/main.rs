@@ -63,7 +63,7 @@ is 0 if the server would serve it.";
 /// Serves WebSockets with handlers that are sandboxed WebAssembly components.
 ///
 /// The server owns every socket: handshake, frames, pings, compression, back-pressure, limits and
-/// closing. A handler is a component in the world `wharf:websocket/websocket-handler`; it sees
+/// closing. A handler is a component in the world `wharf:websocket/websocket-handler`, or a conversation; it sees
 /// sessions and whole messages, and nothing else.
 #[derive(Debug, Parser)]
 #[command(name = "wharf", version, after_long_help = EXAMPLES, after_help = EXAMPLES)]

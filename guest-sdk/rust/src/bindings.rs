@@ -74,3 +74,27 @@ pub mod connect {
         default_bindings_module: "wharf_guest::bindings::connect",
     });
 }
+
+/// The streaming world: `websocket-conversation` without the parts that all
+/// worlds share. Apart, because it needs a runtime for coroutines.
+#[cfg(feature = "conversation")]
+pub mod conversation {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "package wharf:guest-sdk; world conversation {
+            import wharf:websocket/conversation@0.1.0;
+            export wharf:websocket/conversation-handler@0.1.0;
+        }",
+        world: "wharf:guest-sdk/conversation",
+        with: {
+            "wharf:websocket/types@0.1.0": crate::bindings::wharf::websocket::types,
+            "wharf:websocket/sessions@0.1.0": crate::bindings::wharf::websocket::sessions,
+            "wharf:websocket/conversation@0.1.0": generate,
+            "wharf:websocket/conversation-handler@0.1.0": generate,
+        },
+        ownership: Borrowing { duplicate_if_necessary: true },
+        pub_export_macro: true,
+        export_macro_name: "export_conversation",
+        default_bindings_module: "wharf_guest::bindings::conversation",
+    });
+}

@@ -83,6 +83,8 @@
 mod arena;
 pub mod bindings;
 mod connect;
+#[cfg(feature = "conversation")]
+pub mod conversation;
 mod export;
 pub mod http;
 pub mod kv;

@@ -31,6 +31,36 @@ pub(crate) struct Delivery<'a> {
     pub(crate) message: IncomingMessage<'a>,
 }
 
+/// A message on its way into a guest's stream, which keeps it until the guest reads.
+#[derive(Clone, Debug, PartialEq, Eq, ComponentType, Lift, Lower)]
+#[component(variant)]
+pub(crate) enum StreamedMessage {
+    #[component(name = "text")]
+    Text(String),
+    #[component(name = "binary")]
+    Binary(Vec<u8>),
+}
+
+impl StreamedMessage {
+    /// A message that the protocol has checked.
+    pub(crate) fn new(kind: MessageKind, payload: Vec<u8>) -> Self {
+        match kind {
+            MessageKind::Text => Self::Text(
+                String::from_utf8(payload).expect("the protocol checked that text is UTF-8"),
+            ),
+            MessageKind::Binary => Self::Binary(payload),
+        }
+    }
+
+    /// Bytes of its payload.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// A message as it lies in the memory of the guest that sends it.
 #[derive(ComponentType, Lift)]
 #[component(variant)]
@@ -105,21 +135,21 @@ pub(crate) enum Initiator {
     Host,
 }
 
-/// How a session ended.
+/// How a session ended: borrowed as an argument, owned as a result.
 #[derive(Clone, Copy, Debug, ComponentType, Lower)]
 #[component(record)]
-pub(crate) struct Ending<'a> {
+pub(crate) struct Ending<S> {
     pub(crate) code: u16,
-    pub(crate) reason: &'a str,
+    pub(crate) reason: S,
     pub(crate) clean: bool,
     pub(crate) initiator: Initiator,
 }
 
-impl<'a> From<&'a wharf_protocol::Ending> for Ending<'a> {
+impl<'a, S: From<&'a str>> From<&'a wharf_protocol::Ending> for Ending<S> {
     fn from(ending: &'a wharf_protocol::Ending) -> Self {
         Self {
             code: ending.code,
-            reason: &ending.reason,
+            reason: S::from(&ending.reason),
             clean: ending.clean,
             initiator: match ending.initiator {
                 wharf_protocol::Initiator::Peer => Initiator::Peer,

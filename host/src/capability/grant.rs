@@ -12,11 +12,12 @@ pub(crate) const PACKAGE: &str = "wharf:websocket";
 pub(crate) const VERSION: &str = "0.1.0";
 
 /// The interfaces of this package that a component may import.
-const OWN: [&str; 4] = [
+const OWN: [&str; 5] = [
     "wharf:websocket/types",
     "wharf:websocket/sessions",
     "wharf:websocket/topics",
     "wharf:websocket/timers",
+    "wharf:websocket/conversation",
 ];
 
 /// The interfaces of WASI 0.2 that are linked, without their packages' common version.
@@ -64,13 +65,15 @@ pub enum Capability {
     Settings,
     /// HTTP requests to granted hosts.
     Http,
+    /// The sessions of the instance, awaited; only for conversations.
+    Conversation,
 }
 
 impl Capability {
     /// Whether a deployment with these grants has it; if not, what would grant it.
     pub(crate) fn covered_by(self, grants: &Grants) -> Result<(), String> {
         match self {
-            Self::Types | Self::Sessions | Self::Wasi => Ok(()),
+            Self::Types | Self::Sessions | Self::Conversation | Self::Wasi => Ok(()),
             Self::KeyValue if grants.keyvalue.is_empty() => Err(
                 "not granted; `[route.grants] keyvalue = [\"default\"]` would grant it".to_owned(),
             ),
@@ -113,7 +116,9 @@ pub(crate) fn judge(import: &str) -> Result<Capability, String> {
         "wharf:websocket/sessions" => own_version(&name).map(|()| Capability::Sessions),
         "wharf:websocket/topics" => own_version(&name).map(|()| Capability::Topics),
         "wharf:websocket/timers" => own_version(&name).map(|()| Capability::Timers),
+        "wharf:websocket/conversation" => own_version(&name).map(|()| Capability::Conversation),
         "wharf:websocket/handler"
+        | "wharf:websocket/conversation-handler"
         | "wharf:websocket/handshake"
         | "wharf:websocket/timer-handler" => {
             Err("a handler exports this interface and cannot import it".to_owned())

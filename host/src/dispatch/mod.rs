@@ -5,6 +5,7 @@
 //! [`PeerCommand`].
 
 mod admission;
+mod conversing;
 mod hosted;
 mod placement;
 mod runner;
@@ -28,7 +29,7 @@ use self::placement::InstanceKey;
 use crate::capability::Services;
 use crate::catalog::{Route, Target};
 use crate::guest::Program;
-use crate::mailbox::{Lane, Stop};
+use crate::mailbox::{Lane, Stop, Work};
 
 /// What is counted while the server runs; read from any thread.
 #[derive(Debug, Default)]
@@ -115,8 +116,15 @@ impl Dispatcher {
     pub(crate) fn drain(&self, cause: &Cause) {
         *self.0.draining.borrow_mut() = Some(cause.clone());
         let all: Vec<_> = self.0.hosted.borrow().values().cloned().collect();
-        for outbox in all.iter().flat_map(|hosted| hosted.members().all()) {
-            outbox.stop(Stop::Gracefully(cause.clone()));
+        for hosted in all {
+            for outbox in hosted.members().all() {
+                outbox.stop(Stop::Gracefully(cause.clone()));
+            }
+            let program = self.program_of(hosted.route());
+            if program.is_some_and(|program| program.converses()) {
+                // One that has ended has nobody to tell.
+                let _ = hosted.inbox().push(Work::Draining);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::hosted::Wakefulness;
 use super::sleep::Idleness;
-use super::{Dispatcher, Hosted};
+use super::{Dispatcher, Hosted, conversing};
 use crate::capability::{Services, Surroundings};
 use crate::fault::{Fault, HostFault};
 use crate::guest::{Acceptance, Instance, Program};
@@ -27,7 +27,13 @@ enum End {
 
 /// Serves an instance from its start, or from its waking, to its end or to its sleep.
 pub(super) async fn run(dispatcher: Dispatcher, hosted: Rc<Hosted>, program: Arc<Program>) {
-    match serve(&dispatcher, &hosted, &program).await {
+    let outcome = if program.converses() {
+        let ended = conversing::serve(&dispatcher, &hosted, &program).await;
+        ended.map(|()| End::Vacant)
+    } else {
+        serve(&dispatcher, &hosted, &program).await
+    };
+    match outcome {
         Ok(End::Idle) => return dispatcher.put_to_sleep(&hosted),
         Ok(End::Vacant) => dispatcher.forget(&hosted),
         Err(fault) => {
@@ -82,7 +88,8 @@ async fn serve(
             }
             Work::Timer(call) => Box::pin(ring(&mut instance, services, call)).await?,
             Work::Vacated if hosted.is_vacant() => return Ok(End::Vacant),
-            Work::Vacated => {}
+            // A call that is under way is finished in any case.
+            Work::Draining | Work::Vacated => {}
         }
     }
 }
@@ -104,7 +111,7 @@ async fn begin(
             Work::Timer(call) if !call.wanted.get() => drop(call.answer.send(Ok(()))),
             Work::Close(outbox, _) if hosted.members().get(outbox.id()).is_none() => {}
             Work::Vacated if hosted.is_vacant() => return Ok(Err(End::Vacant)),
-            Work::Vacated => {}
+            Work::Draining | Work::Vacated => {}
             work => {
                 hosted.inbox().put_back(work);
                 match dispatcher.wake(hosted, start).await {
@@ -126,7 +133,7 @@ async fn begin(
     Ok(Err(End::Idle))
 }
 
-fn surroundings(dispatcher: &Dispatcher, hosted: &Hosted) -> Surroundings {
+pub(super) fn surroundings(dispatcher: &Dispatcher, hosted: &Hosted) -> Surroundings {
     Surroundings {
         members: hosted.members().clone(),
         route: hosted.route().clone(),
@@ -166,13 +173,13 @@ async fn ring(instance: &mut Instance, services: &Services, call: TimerCall) -> 
 }
 
 /// The instance could not start: tells those who wait for it why.
-fn refuse_waiting(hosted: &Hosted, fault: &Fault) {
+pub(super) fn refuse_waiting(hosted: &Hosted, fault: &Fault) {
     while let Some(work) = hosted.inbox().take() {
         match work {
             Work::Connect(connecting) => drop(connecting.answer.send(Err(fault.clone()))),
             Work::Timer(call) => drop(call.answer.send(Err(fault.clone()))),
             Work::Messages(batch) => hosted.inbox().finish(batch),
-            Work::Open(_) | Work::Close(..) | Work::Vacated => {}
+            Work::Open(_) | Work::Close(..) | Work::Draining | Work::Vacated => {}
         }
     }
 }
@@ -220,7 +227,7 @@ fn turn_away(dispatcher: &Dispatcher, hosted: &Hosted, program: &Program, fault:
             Work::Connect(connecting) => drop(connecting.answer.send(Err(fault.clone()))),
             Work::Timer(call) => drop(call.answer.send(Err(fault.clone()))),
             // Looked at when all is refused.
-            Work::Vacated => {}
+            Work::Draining | Work::Vacated => {}
         }
     }
     let (component, route, label) = (program.name(), &hosted.route().pattern, fault.label());

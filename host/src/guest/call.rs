@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub(super) struct CpuMeter {
     /// When the running slice began, in microseconds of the thread's CPU time and plus one; zero
     /// until an epoch ends in a call, because reading the clock would cost every call.
     slice: AtomicU64,
+    /// The guest was interrupted, and goes on when others have had their turn.
+    yielding: AtomicBool,
 }
 
 impl CpuMeter {
@@ -35,6 +37,7 @@ impl CpuMeter {
             budget,
             used: AtomicU64::new(0),
             slice: AtomicU64::new(0),
+            yielding: AtomicBool::new(false),
         })
     }
 
@@ -45,7 +48,7 @@ impl CpuMeter {
     }
 
     /// An epoch has ended while the guest ran.
-    pub(super) fn tick(&self) -> wasmtime::Result<UpdateDeadline> {
+    pub(super) fn tick(self: &Arc<Self>) -> wasmtime::Result<UpdateDeadline> {
         if self.slice.load(Ordering::Relaxed) == 0 {
             self.begin_slice();
             return Ok(UpdateDeadline::Continue(1));
@@ -54,18 +57,31 @@ impl CpuMeter {
         if self.used() >= self.budget {
             return Err(Overrun::Cpu.into());
         }
-        Ok(UpdateDeadline::YieldCustom(1, Box::pin(let_others_run())))
+        self.yielding.store(true, Ordering::Relaxed);
+        let meter = Arc::clone(self);
+        Ok(UpdateDeadline::YieldCustom(
+            1,
+            Box::pin(async move {
+                let_others_run().await;
+                meter.yielding.store(false, Ordering::Relaxed);
+            }),
+        ))
+    }
+
+    /// Whether the guest stands still only to let others run.
+    pub(super) fn is_yielding(&self) -> bool {
+        self.yielding.load(Ordering::Relaxed)
     }
 
     fn used(&self) -> Duration {
         Duration::from_micros(self.used.load(Ordering::Relaxed))
     }
 
-    fn begin_slice(&self) {
+    pub(super) fn begin_slice(&self) {
         self.slice.store(thread_cpu_time(), Ordering::Relaxed);
     }
 
-    fn end_slice(&self) {
+    pub(super) fn end_slice(&self) {
         let began = self.slice.swap(0, Ordering::Relaxed);
         if began != 0 {
             let slice = thread_cpu_time().saturating_sub(began);

@@ -1,10 +1,11 @@
 //! The one place where wasmtime is configured: which proposals a component may use, how many
 //! instances fit, and how a guest is interrupted.
 //!
-//! An engine is shared by all workers. It holds no component and no instance.
+//! An engine is shared by all workers. It holds no component and no instance. Conversations have one
+//! of their own, which plain handlers do not pay for.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use wasmtime::{
     Config, Enabled, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy,
@@ -22,6 +23,7 @@ pub struct EngineConfig {
     /// (`vm.max_map_count`). Worst case: 4 GiB of address space for each, so that a process can
     /// hold three engines of the default size; and a slot that was used keeps up to 64 KiB
     /// (memory, table, stack) for the next instance, so 640 MiB after that many lived at once.
+    /// Conversations have an engine of the same size to themselves, if there are any.
     pub instances_max: u32,
 }
 
@@ -62,6 +64,9 @@ pub(crate) struct Engine(Arc<Shared>);
 struct Shared {
     wasm: wasmtime::Engine,
     ticker: Ticker,
+    config: EngineConfig,
+    /// The one for conversations, made when the first of them is compiled.
+    for_conversations: Mutex<Option<Engine>>,
 }
 
 /// The engine could not be made, in most cases for want of address space.
@@ -83,12 +88,39 @@ impl std::error::Error for EngineError {}
 impl Engine {
     /// Reserves the address space for all instances and starts the epoch thread.
     pub(crate) fn new(config: &EngineConfig) -> Result<Self, EngineError> {
-        let wasm = wasmtime::Engine::new(&wasm_config(config))
-            .map_err(|error| EngineError(format!("{error:#}")))?;
+        Self::with(config, &wasm_config(config))
+    }
+
+    /// An engine of the same size for components that are conversations: with tasks and streams of
+    /// the component model, which would make every call of a plain handler three times as dear.
+    pub(crate) fn for_conversations(&self) -> Result<Self, EngineError> {
+        // Taken while components are compiled, never while messages flow.
+        let known = self.0.for_conversations.lock();
+        let mut known = known.unwrap_or_else(PoisonError::into_inner);
+        if let Some(engine) = &*known {
+            return Ok(engine.clone());
+        }
+        let mut wasm = wasm_config(&self.0.config);
+        wasm.concurrency_support(true)
+            .wasm_component_model_async(true)
+            .wasm_component_model_async_stackful(true);
+        let engine = Self::with(&self.0.config, &wasm)?;
+        *known = Some(engine.clone());
+        Ok(engine)
+    }
+
+    fn with(config: &EngineConfig, wasm: &Config) -> Result<Self, EngineError> {
+        let wasm =
+            wasmtime::Engine::new(wasm).map_err(|error| EngineError(format!("{error:#}")))?;
         let of_ticker = wasm.clone();
         let ticker = Ticker::start(move || of_ticker.increment_epoch())
             .map_err(|error| EngineError(error.to_string()))?;
-        Ok(Self(Arc::new(Shared { wasm, ticker })))
+        Ok(Self(Arc::new(Shared {
+            wasm,
+            ticker,
+            config: *config,
+            for_conversations: Mutex::default(),
+        })))
     }
 
     pub(super) fn wasm(&self) -> &wasmtime::Engine {

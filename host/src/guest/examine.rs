@@ -4,12 +4,18 @@
 use std::fmt;
 
 use wasmtime::component::types::ComponentItem;
-use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Lift, Lower};
+use wasmtime::component::{
+    Component, ComponentExportIndex, ComponentNamedList, Lift, Lower, StreamReader,
+};
 
 use super::engine::Engine;
 use super::limits::GuestLimits;
-use crate::capability::bindings::{Acceptance, Delivery, Ending, Rejection, UpgradeRequest};
-use crate::capability::{Capability, PACKAGE, VERSION, http, judge, sessions, timers, topics};
+use crate::capability::bindings::{
+    Acceptance, Delivery, Ending, Rejection, StreamedMessage, UpgradeRequest,
+};
+use crate::capability::{
+    Capability, PACKAGE, VERSION, conversation, http, judge, sessions, timers, topics,
+};
 use crate::catalog::Grants;
 
 /// wasm counts memory in pages.
@@ -18,9 +24,10 @@ const PAGE_BYTES: u64 = 64 << 10;
 /// Parameters and results of what a handler exports.
 pub(super) type OnOpen = (u64,);
 pub(super) type OnMessages = (&'static [Delivery<'static>],);
-pub(super) type OnClose = (u64, Ending<'static>);
+pub(super) type OnClose = (u64, Ending<&'static str>);
 pub(super) type OnConnect = (UpgradeRequest<&'static str, &'static [u8]>,);
 pub(super) type OnTimer = (&'static str,);
+pub(super) type Converse = (u64, StreamReader<StreamedMessage>);
 pub(super) type Connected = (Result<Acceptance, Rejection>,);
 
 /// Which world of the contract a component implements.
@@ -31,6 +38,8 @@ pub enum World {
     /// `websocket-service`: it exports `handshake` too and decides before the handshake is
     /// answered.
     Service,
+    /// `websocket-conversation`: it exports `conversation-handler`, one coroutine for each session.
+    Conversation,
 }
 
 impl fmt::Display for World {
@@ -38,6 +47,7 @@ impl fmt::Display for World {
         formatter.write_str(match self {
             Self::Handler => "websocket-handler",
             Self::Service => "websocket-service",
+            Self::Conversation => "websocket-conversation",
         })
     }
 }
@@ -71,6 +81,12 @@ pub enum ProgramError {
     Invalid(String),
     /// It imports what it may not have.
     ImportsRefused(Vec<Import>),
+    /// The engine for it could not be started.
+    NoEngine(String),
+    /// It exports a handler and a conversation; it can only be called as one of them.
+    BothWorlds,
+    /// It imports what only a conversation may use, and is none.
+    NoConversation,
     /// It does not export the handler.
     NoHandler {
         /// What it exports instead.
@@ -122,6 +138,17 @@ impl fmt::Display for ProgramError {
                 }
                 Ok(())
             }
+            Self::NoEngine(reason) => formatter.write_str(reason),
+            Self::BothWorlds => write!(
+                formatter,
+                "the component exports both {PACKAGE}/handler@{VERSION} and \
+                 {PACKAGE}/conversation-handler@{VERSION}; a component is one or the other"
+            ),
+            Self::NoConversation => write!(
+                formatter,
+                "the component imports {PACKAGE}/conversation, which is for those that export \
+                 {PACKAGE}/conversation-handler@{VERSION}; a handler uses {PACKAGE}/sessions"
+            ),
             Self::NoHandler { exports } => {
                 write!(
                     formatter,
@@ -161,16 +188,29 @@ impl std::error::Error for ProgramError {}
 /// Where the contract's functions are among a component's exports.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exports {
-    pub(super) on_open: ComponentExportIndex,
-    pub(super) on_messages: ComponentExportIndex,
-    pub(super) on_close: ComponentExportIndex,
+    pub(super) main: Main,
     pub(super) on_connect: Option<ComponentExportIndex>,
     pub(super) on_timer: Option<ComponentExportIndex>,
 }
 
+/// What a component is called for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Main {
+    Handler {
+        on_open: ComponentExportIndex,
+        on_messages: ComponentExportIndex,
+        on_close: ComponentExportIndex,
+    },
+    Conversation {
+        converse: ComponentExportIndex,
+    },
+}
+
 impl Exports {
     pub(super) fn world(&self) -> World {
-        if self.on_connect.is_some() {
+        if matches!(self.main, Main::Conversation { .. }) {
+            World::Conversation
+        } else if self.on_connect.is_some() {
             World::Service
         } else {
             World::Handler
@@ -180,6 +220,8 @@ impl Exports {
 
 /// A compiled component and what was found in it.
 pub(super) struct Examined {
+    /// The engine that it was compiled for.
+    pub(super) engine: Engine,
     pub(super) component: Component,
     pub(super) imports: Vec<Import>,
     pub(super) export_names: Vec<String>,
@@ -203,6 +245,10 @@ impl Examined {
         let exports = self.exports.clone()?;
         if !refused.is_empty() {
             return Err(ProgramError::ImportsRefused(refused));
+        }
+        let converses = exports.world() == World::Conversation;
+        if self.needs(Capability::Conversation) && !converses {
+            return Err(ProgramError::NoConversation);
         }
         if self.needs(Capability::Timers) && exports.on_timer.is_none() {
             return Err(ProgramError::NoTimerHandler);
@@ -238,6 +284,7 @@ impl Examined {
 }
 
 /// Checks the file's kind and size, validates and compiles it, and looks at what it wants and has.
+/// A conversation is compiled for an engine of its own.
 pub(super) fn examine(
     engine: &Engine,
     bytes: &[u8],
@@ -251,6 +298,36 @@ pub(super) fn examine(
         });
     }
     check_kind(bytes)?;
+    // Names of imports and exports stand in the file as they are. One that only happens to contain
+    // this name is compiled once more.
+    if contains(bytes, CONVERSATION.as_bytes()) {
+        let streaming = engine.for_conversations();
+        let streaming = streaming.map_err(|error| ProgramError::NoEngine(error.to_string()))?;
+        let examined = examine_on(&streaming, bytes, limits)?;
+        let exports = examined.export_names.iter();
+        if exports
+            .chain(examined.imports.iter().map(|import| &import.name))
+            .any(|name| name.starts_with(CONVERSATION))
+        {
+            return Ok(examined);
+        }
+    }
+    examine_on(engine, bytes, limits)
+}
+
+/// How the interfaces that only a conversation has begin.
+const CONVERSATION: &str = "wharf:websocket/conversation";
+
+fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
+    let mut windows = bytes.windows(wanted.len());
+    windows.any(|window| window[0] == wanted[0] && window == wanted)
+}
+
+fn examine_on(
+    engine: &Engine,
+    bytes: &[u8],
+    limits: &GuestLimits,
+) -> Result<Examined, ProgramError> {
     let component = Component::from_binary(engine.wasm(), bytes)
         .map_err(|error| ProgramError::Invalid(format!("{error:#}")))?;
     let ty = component.component_type();
@@ -273,6 +350,7 @@ pub(super) fn examine(
         imports,
         export_names,
         component,
+        engine: engine.clone(),
     })
 }
 
@@ -306,6 +384,7 @@ fn check_functions(
         | Capability::KeyValue
         | Capability::Logging
         | Capability::Settings => return Ok(granted),
+        Capability::Conversation => conversation::FUNCTIONS,
     };
     let unknown = instance.exports(engine.wasm()).find(|(name, item)| {
         matches!(item.ty, ComponentItem::ComponentFunc(_)) && !functions.contains(name)
@@ -329,9 +408,26 @@ fn has_function(engine: &Engine, import: &ComponentItem, function: &str) -> bool
 fn find_exports(component: &Component, names: &[String]) -> Result<Exports, ProgramError> {
     let interface =
         |name: &str| component.get_export_index(None, format!("{PACKAGE}/{name}@{VERSION}"));
-    let handler = interface("handler").ok_or_else(|| ProgramError::NoHandler {
-        exports: names.to_vec(),
-    })?;
+    let main = match (interface("handler"), interface("conversation-handler")) {
+        (Some(_), Some(_)) => return Err(ProgramError::BothWorlds),
+        (None, None) => {
+            let exports = names.to_vec();
+            return Err(ProgramError::NoHandler { exports });
+        }
+        (Some(handler), None) => Main::Handler {
+            on_open: function::<OnOpen, ()>(component, &handler, "handler", "on-open")?,
+            on_messages: function::<OnMessages, ()>(component, &handler, "handler", "on-messages")?,
+            on_close: function::<OnClose, ()>(component, &handler, "handler", "on-close")?,
+        },
+        (None, Some(handler)) => Main::Conversation {
+            converse: function::<Converse, ()>(
+                component,
+                &handler,
+                "conversation-handler",
+                CONVERSE,
+            )?,
+        },
+    };
     let on_connect = match interface("handshake") {
         Some(handshake) => Some(function::<OnConnect, Connected>(
             component,
@@ -351,13 +447,14 @@ fn find_exports(component: &Component, names: &[String]) -> Result<Exports, Prog
         None => None,
     };
     Ok(Exports {
-        on_open: function::<OnOpen, ()>(component, &handler, "handler", "on-open")?,
-        on_messages: function::<OnMessages, ()>(component, &handler, "handler", "on-messages")?,
-        on_close: function::<OnClose, ()>(component, &handler, "handler", "on-close")?,
+        main,
         on_connect,
         on_timer,
     })
 }
+
+/// The only async function that the host calls.
+const CONVERSE: &str = "converse";
 
 fn function<Params, Return>(
     component: &Component,
@@ -378,8 +475,10 @@ where
     else {
         return Err(wrong("there is no such function".to_owned()));
     };
-    if ty.async_() {
-        return Err(wrong("it is an async function".to_owned()));
+    match (ty.async_(), name == CONVERSE) {
+        (true, false) => return Err(wrong("it is an async function".to_owned())),
+        (false, true) => return Err(wrong("it is no async function".to_owned())),
+        (true, true) | (false, false) => {}
     }
     ty.typecheck::<Params, Return>(&component.component_type().instance_type())
         .map_err(|error| wrong(format!("{error:#}")))?;

@@ -51,10 +51,7 @@ pub fn inspect(bytes: &[u8], limits: &GuestLimits) -> Result<Report, ProgramErro
         .as_ref()
         .ok()
         .map(super::examine::Exports::world);
-    let problem = examined
-        .check()
-        .and_then(|_| link(&engine, &examined))
-        .err();
+    let problem = examined.check().and_then(|_| link(&examined)).err();
     Ok(Report {
         bytes: bytes.len(),
         compile_time,
@@ -105,6 +102,7 @@ impl fmt::Display for Report {
                         "with the grant http: requests to the hosts that it names".to_owned()
                     }
                     Ok(Capability::Timers) => "with the grant timers: its own timers".to_owned(),
+                    Ok(Capability::Conversation) => "granted: its own sessions, awaited".to_owned(),
                     Err(reason) => format!("REFUSED: {reason}"),
                 };
                 format!("{:width$}  {verdict}", import.name)

@@ -12,17 +12,16 @@ use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
 use wharf_protocol::Message;
 
 use super::call::{CpuMeter, Deadlines};
-use super::examine::{Connected, Exports, OnClose, OnConnect, OnMessages, OnOpen, OnTimer};
-use super::limits::Limiter;
+use super::examine::{Connected, Exports, Main, OnClose, OnConnect, OnMessages, OnOpen, OnTimer};
 use super::program::Program;
+use super::started::Started;
 use super::state::State;
 use super::ticker::ShardIndex;
 use super::trap::classify;
+use crate::capability::Surroundings;
 use crate::capability::bindings::{
     Acceptance, Delivery, IncomingMessage, Rejection, UpgradeRequest,
 };
-use crate::capability::http::HttpState;
-use crate::capability::{HostView as _, Surroundings, WasiState};
 use crate::fault::{Fault, HostFault};
 use crate::mailbox::Batch;
 use crate::request::Request;
@@ -56,29 +55,12 @@ impl Instance {
         program: &Arc<Program>,
         surroundings: Surroundings,
     ) -> Result<Self, Fault> {
-        let limits = &program.limits;
-        let meter = CpuMeter::new(limits.cpu_per_call);
-        let state = state(program, surroundings, Arc::clone(&meter));
-        let mut store = Store::new(program.engine.wasm(), state);
-        store.limiter(|state| &mut state.limiter);
-        store.set_hostcall_fuel(limits.hostcall_bytes_max);
-        store.set_max_component_handles(limits.handles_max);
-        store.epoch_deadline_callback(|store| store.data().meter.tick());
-        store.set_epoch_deadline(1);
-        let shard = ShardIndex::of_this_thread();
-        let deadlines = Deadlines {
-            ticker: program.engine.ticker(),
+        let Started {
+            instance,
+            mut store,
+            meter,
             shard,
-            meter: &meter,
-            wall: limits.wall_per_call,
-        };
-        let started = deadlines
-            .run(pin!(program.linked.instantiate_async(&mut store)))
-            .await;
-        let instance = match started {
-            Ok(instance) => instance,
-            Err(error) => return Err(classify(&error, store.data().limiter.has_refused())),
-        };
+        } = Started::start(program, surroundings).await?;
         let functions = Functions::find(&program.exports, &instance, &mut store)
             .map_err(|error| HostFault::Engine(format!("{error:#}")))?;
         Ok(Self {
@@ -205,27 +187,6 @@ impl Instance {
     }
 }
 
-/// What a new instance's Store carries.
-fn state(program: &Program, surroundings: Surroundings, meter: Arc<CpuMeter>) -> State {
-    let limits = &program.limits;
-    let (route, services) = (&surroundings.route, &surroundings.services);
-    let log = program
-        .has_log
-        .then(|| services.logs.open(route, &program.name));
-    let origin = (!route.grants.precise_clocks).then(|| services.lane.clock.origin());
-    let wasi = log
-        .as_ref()
-        .filter(|_| program.has_wasi)
-        .map(|log| WasiState::new(log, limits.handles_max, origin))
-        .map(|wasi| match program.has_http {
-            true => wasi.with_http(HttpState::new(&services.outbound, route)),
-            false => wasi,
-        });
-    let mut state = State::new(surroundings, log, wasi, Limiter::new(limits), meter);
-    state.resources().set_max_capacity(limits.handles_max);
-    state
-}
-
 /// The session that all of a batch is from, if it is one.
 fn only_session(deliveries: &[Delivery<'_>]) -> Option<u64> {
     let first = deliveries.first()?.session;
@@ -247,10 +208,18 @@ impl Functions {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
         };
+        let Main::Handler {
+            on_open,
+            on_messages,
+            on_close,
+        } = exports.main
+        else {
+            wasmtime::bail!("a conversation was started as a handler");
+        };
         Ok(Self {
-            on_open: instance.get_typed_func(&mut *store, exports.on_open)?,
-            on_messages: instance.get_typed_func(&mut *store, exports.on_messages)?,
-            on_close: instance.get_typed_func(&mut *store, exports.on_close)?,
+            on_open: instance.get_typed_func(&mut *store, on_open)?,
+            on_messages: instance.get_typed_func(&mut *store, on_messages)?,
+            on_close: instance.get_typed_func(&mut *store, on_close)?,
             on_connect,
             on_timer,
         })

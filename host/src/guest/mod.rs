@@ -11,7 +11,9 @@ mod inspect;
 mod instance;
 mod limits;
 mod program;
+mod started;
 mod state;
+mod streaming;
 #[cfg(test)]
 mod tests;
 mod ticker;
@@ -24,4 +26,5 @@ pub use self::inspect::{Report, inspect};
 pub(crate) use self::instance::Instance;
 pub use self::limits::GuestLimits;
 pub(crate) use self::program::Program;
+pub(crate) use self::streaming::{Floor, Incoming, Stage};
 pub(crate) use crate::capability::bindings::{Acceptance, Rejection};

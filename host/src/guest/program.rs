@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::{InstancePre, Linker};
 
@@ -12,7 +12,8 @@ use super::examine::{Examined, Exports, ProgramError, World, examine};
 use super::limits::GuestLimits;
 use super::state::State;
 use crate::capability::{
-    Capability, http, keyvalue, link_wasi, logging, sessions, settings, timers, topics,
+    Capability, conversation, http, keyvalue, link_wasi, logging, sessions, settings, timers,
+    topics,
 };
 use crate::catalog::Grants;
 
@@ -45,7 +46,7 @@ impl Program {
         let examined = examine(engine, bytes, limits)?;
         let exports = examined.check()?;
         examined.check_grants(grants)?;
-        let linked = link(engine, &examined)?;
+        let linked = link(&examined)?;
         let milliseconds = started.elapsed().as_millis();
         tracing::debug!(
             component = name,
@@ -57,7 +58,7 @@ impl Program {
         let has_http = examined.needs(Capability::Http);
         let has_wasi = has_http || examined.needs(Capability::Wasi);
         Ok(Self {
-            engine: engine.clone(),
+            engine: examined.engine.clone(),
             limits: limits.clone(),
             exports,
             linked,
@@ -84,9 +85,19 @@ impl Program {
         self.exports.on_timer.is_some()
     }
 
+    /// The wall time of one call.
+    pub(crate) fn wall_per_call(&self) -> Duration {
+        self.limits.wall_per_call
+    }
+
     /// Whether it decides about handshakes itself.
     pub(crate) fn has_handshake(&self) -> bool {
-        self.exports.world() == World::Service
+        self.exports.on_connect.is_some()
+    }
+
+    /// Whether each of its sessions is a conversation.
+    pub(crate) fn converses(&self) -> bool {
+        self.exports.world() == World::Conversation
     }
 }
 
@@ -100,14 +111,14 @@ impl fmt::Debug for Program {
 }
 
 /// Links what the component imports, and nothing else.
-pub(super) fn link(
-    engine: &Engine,
-    examined: &Examined,
-) -> Result<InstancePre<State>, ProgramError> {
-    let mut linker = Linker::new(engine.wasm());
+pub(super) fn link(examined: &Examined) -> Result<InstancePre<State>, ProgramError> {
+    let mut linker = Linker::new(examined.engine.wasm());
     let defined = (|| {
         if examined.needs(Capability::Sessions) {
             sessions::link(&mut linker)?;
+        }
+        if examined.needs(Capability::Conversation) {
+            conversation::link(&mut linker)?;
         }
         if examined.needs(Capability::KeyValue) {
             keyvalue::link(&mut linker)?;

@@ -4,6 +4,7 @@
 
 mod sessions;
 mod wasi;
+mod worlds;
 
 use std::rc::Rc;
 use std::sync::Arc;

@@ -47,6 +47,9 @@ pub(crate) enum Work<Answer> {
     Close(Outbox, Ending),
     /// A timer is due.
     Timer(TimerCall),
+    /// The server asks all sessions to leave, once what they said is answered. Only conversations
+    /// are told.
+    Draining,
     /// Whoever needed the instance may be gone: it should look whether to go on.
     Vacated,
 }
@@ -146,6 +149,25 @@ impl Batch {
         };
         let outbox = outbox.clone();
         self.entries.push(Entry { outbox, place });
+    }
+
+    /// Takes the messages apart, for who finishes with each at a time of its own.
+    fn into_messages(self) -> impl Iterator<Item = (Outbox, MessageKind, Vec<u8>)> {
+        let Self {
+            texts,
+            bytes,
+            mut large,
+            entries,
+            ..
+        } = self;
+        entries.into_iter().map(move |entry| {
+            let (kind, payload) = match entry.place {
+                Place::Text(range) => (MessageKind::Text, texts[slice(&range)].into()),
+                Place::Binary(range) => (MessageKind::Binary, bytes[slice(&range)].into()),
+                Place::Large(kind, index) => (kind, std::mem::take(&mut large[index as usize])),
+            };
+            (entry.outbox, kind, payload)
+        })
     }
 
     fn is_full(&self, payload_bytes: usize) -> bool {
@@ -355,9 +377,6 @@ impl<Answer> Inbox<Answer> {
     /// The call with that batch is over.
     pub(crate) fn finish(&self, mut batch: Batch) {
         let bytes = batch.payload_bytes + batch.entries.len() * MESSAGE_COST_BYTES;
-        self.0
-            .unfinished_bytes
-            .set(self.0.unfinished_bytes.get() - bytes);
         let lane = batch
             .entries
             .first()
@@ -366,6 +385,24 @@ impl<Answer> Inbox<Answer> {
         if let Some(lane) = lane {
             lane.spare_batches.give(batch);
         }
+        self.give_back(bytes);
+    }
+
+    /// Takes messages out for good. From now on each counts against its own session alone, until
+    /// [`Outbox::finish_messages`].
+    pub(crate) fn unpack(
+        &self,
+        batch: Batch,
+    ) -> impl Iterator<Item = (Outbox, MessageKind, Vec<u8>)> {
+        let bytes = batch.payload_bytes + batch.entries.len() * MESSAGE_COST_BYTES;
+        self.give_back(bytes);
+        batch.into_messages()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0
+            .unfinished_bytes
+            .set(self.0.unfinished_bytes.get() - bytes);
         for _ in 0..TURNS_AT_ONCE {
             self.next_turn();
         }

@@ -115,6 +115,8 @@ struct Extras {
     stop: Option<Stop>,
     /// Who waits for room or for the queue to empty.
     writers: Vec<Waker>,
+    /// A message waits for its turn, which no other of its instance may pass.
+    waits_in_turn: bool,
     /// How many messages were refused as full, in which guest call.
     refusals: (u32, u32),
     /// Since when the peer has not taken enough.
@@ -198,6 +200,40 @@ impl Outbox {
 impl Outbox {
     /// Queues a message if there is room now.
     pub(crate) fn try_send(&self, kind: MessageKind, payload: &[u8]) -> Result<(), SendError> {
+        if self.has_one_waiting() {
+            self.count_refusal();
+            return Err(SendError::Full);
+        }
+        self.send_now(kind, payload)
+    }
+
+    /// Queues a message when there is room for it, within the write timeout; until then no other
+    /// message of the instance is queued. Only one can wait so.
+    pub(crate) async fn send_in_turn(
+        &self,
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> Result<(), SendError> {
+        if self.has_one_waiting() {
+            self.count_refusal();
+            return Err(SendError::Full);
+        }
+        let _turn = Turn::take(self);
+        loop {
+            self.room_for(payload.len()).await?;
+            match self.send_now(kind, payload) {
+                Err(SendError::Full) => {}
+                sent => return sent,
+            }
+        }
+    }
+
+    fn has_one_waiting(&self) -> bool {
+        let extras = self.0.extras.borrow();
+        extras.as_ref().is_some_and(|extras| extras.waits_in_turn)
+    }
+
+    fn send_now(&self, kind: MessageKind, payload: &[u8]) -> Result<(), SendError> {
         let limit = self.0.config.message_bytes_max;
         if payload.len() > limit {
             return Err(SendError::TooLarge(limit as u64));
@@ -522,6 +558,11 @@ impl Outbox {
         }
     }
 
+    /// Counts messages that were taken out of the inbox for good and are finished with now.
+    pub(crate) fn finish_messages(&self, count: usize, payload_bytes: usize) {
+        self.finish_in_flight(payload_bytes + count * MESSAGE_COST_BYTES);
+    }
+
     /// Bytes read and not yet finished with.
     pub(crate) fn in_flight_bytes(&self) -> usize {
         self.0.in_flight_bytes.get()
@@ -575,6 +616,22 @@ impl Outbox {
         if wire.queued_bytes() < self.0.config.high_water_bytes() {
             self.wake_writers();
         }
+    }
+}
+
+/// Held by the message that waits for its turn.
+struct Turn<'a>(&'a Outbox);
+
+impl<'a> Turn<'a> {
+    fn take(outbox: &'a Outbox) -> Self {
+        outbox.extras().waits_in_turn = true;
+        Self(outbox)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.extras().waits_in_turn = false;
     }
 }
 

@@ -327,6 +327,13 @@ fn compile(
                 program
             }
         };
+        if route.idle.is_some() && programs[program.0 as usize].converses() {
+            bail!(
+                "the route {} has `idle`, and its component is a conversation, which cannot sleep: \
+                 what it knows stands in its variables; leave `idle` out",
+                route.pattern
+            );
+        }
         checked.push(route.check(program)?);
     }
     for (path, page) in pages {

@@ -7,10 +7,12 @@
     reason = "tests state facts; a broken one is the failure to show"
 )]
 
+mod conversations;
 mod crash;
 mod deflate;
 mod ends;
 mod frames;
+mod guest_conversations;
 mod guest_floods;
 mod guest_memory;
 mod guest_time;

@@ -453,6 +453,18 @@ pub(crate) const PROMISES: &[Promise] = &[
         "`wasi:clocks`: resolution 1 ms for untrusted tenants",
     ),
     behaviour(
+        "conversation.stream",
+        "`incoming` / `outgoing`, … the streaming world's `stream<message>`",
+    ),
+    behaviour(
+        "conversation.return",
+        "`run(handler)`: return of the handler closes 1000",
+    ),
+    fault(
+        "guest.converses",
+        "a conversation spins, yields without end, begins sends without end, grows, traps: cut at its limits or held back, its own Store's sessions only",
+    ),
+    behaviour(
         "http.outgoing",
         "Outbound HTTP (`wasi:http/outgoing-handler`): requests, bodies, headers; redirects come back as they are",
     ),

@@ -232,7 +232,7 @@ fn every_function_of_the_contract_is_there_with_its_type() {
         "{:?}",
         examined.imports
     );
-    if let Err(error) = link(&engine, &examined) {
+    if let Err(error) = link(&examined) {
         panic!("{error}");
     }
     assert_eq!(text.matches("(export \"").count() - 4, FUNCTIONS.len());
