@@ -99,6 +99,9 @@ impl Row {
         if of_topics || self.entrants == Entrants::Topics {
             return of_topics && self.entrants == Entrants::Topics;
         }
+        if wharf.is_some_and(|wharf| wharf.native) && !matches!(self.load, Load::Echo(_)) {
+            return false;
+        }
         let is_limit = peer.program == Program::Raw;
         let rust_guest = wharf.is_some_and(|wharf| wharf.guest == "echo");
         let shared = wharf.is_some_and(|wharf| wharf.instance == "shared");
