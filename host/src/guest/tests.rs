@@ -491,7 +491,7 @@ fn each_import_that_is_not_granted_is_named() {
         assert!(message.contains(name), "{name} in: {message}");
     }
     assert!(!message.contains("wasi:io/poll"), "{message}");
-    assert!(message.contains("no network"), "{message}");
+    assert!(message.contains("no sockets"), "{message}");
 }
 
 #[test]
