@@ -4,10 +4,12 @@
 //! figure and in every failure. `WHARF_STRANGERS_OPERATIONS` says how many operations, a million if not set.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use wharf_tests::deadline::alone;
 use wharf_tests::figure::figure;
+use wharf_tests::frame::Frame;
 use wharf_tests::peer::Peer;
 use wharf_tests::server::start;
 use wharf_tests::site::{Mount, Site};
@@ -90,7 +92,10 @@ async fn live(address: SocketAddr, tenant: u64, seed: u64, calls: u64) -> (u64, 
             seen += 1;
         }
     }
-    peer.leave(1000).await;
+    // What its topics have on their way comes first.
+    peer.send(Frame::close(1000, "")).await;
+    peer.drain_to_close_within(1000, Duration::from_secs(20))
+        .await;
     (done, seen)
 }
 
