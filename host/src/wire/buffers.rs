@@ -34,7 +34,8 @@ struct Large {
 impl Buffers {
     pub(crate) fn new() -> Self {
         Self {
-            read: RefCell::new(vec![0; READ_BYTES].into()),
+            // Not zero, so that its pages are there from the start and belong to no session.
+            read: RefCell::new(vec![0xff; READ_BYTES].into()),
             spares: RefCell::default(),
             large: RefCell::default(),
         }
