@@ -29,8 +29,8 @@ impl Handler for Counter {
         let delta = match message.as_text() {
             Some("+") => 1,
             Some("-") => -1,
-            Some("mute") => return drop(session.set_tags(&[] as &[&str])),
-            Some("watch") => return drop(session.set_tags(&[WATCHES])),
+            Some("mute") => return watch(session, &[]),
+            Some("watch") => return watch(session, &[WATCHES]),
             _ => return session.close(4000, "say + or -, mute or watch"),
         };
         match count(session, delta) {
@@ -39,6 +39,11 @@ impl Handler for Counter {
             Err(error) => session.close(1011, &error.to_string()),
         }
     }
+}
+
+/// A session that is gone needs no tags.
+fn watch(session: Session, tags: &[&str]) {
+    let _ = session.set_tags(tags);
 }
 
 /// Adds to the counter that the session's path names, and returns the sum.
