@@ -61,16 +61,21 @@ impl Handler for Reminder {
                     Ok(()) => "ok".to_owned(),
                     Err(error) => format!("{error:?}"),
                 };
-                return drop(session.send(&answer));
+                return say(session, &answer);
             }
-            ["who"] => return drop(session.send(&self.who())),
+            ["who"] => return say(session, &self.who()),
             _ => return session.close(4000, "in SECONDS TEXT, forget TEXT, i am NAME, or who"),
         };
-        let _ = match done {
-            Ok(()) => session.send("ok"),
-            Err(error) => session.send(&error.to_string()),
-        };
+        match done {
+            Ok(()) => say(session, "ok"),
+            Err(error) => say(session, &error.to_string()),
+        }
     }
+}
+
+/// Whoever is gone needs no answer.
+fn say(session: Session, text: &str) {
+    let _ = session.send(text);
 }
 
 impl TimerHandler for Reminder {
