@@ -36,6 +36,12 @@ impl Process {
         self.status("VmRSS") * 1024
     }
 
+    /// Resident pages of files now, in bytes: above all the program's own code, as far as it was
+    /// needed yet.
+    pub fn file_bytes(self) -> u64 {
+        self.status("RssFile") * 1024
+    }
+
     /// Address space now, in bytes: grows with what is reserved and never touched, too.
     pub fn virtual_bytes(self) -> u64 {
         self.status("VmSize") * 1024
