@@ -24,6 +24,28 @@ pub mod timed {
     });
 }
 
+/// Control frames: the world `raw`. Apart for its export, as timers are.
+pub mod raw {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "package wharf:guest-sdk; world raw {
+            import wharf:websocket/control@0.1.0;
+            export wharf:websocket/control-handler@0.1.0;
+        }",
+        world: "wharf:guest-sdk/raw",
+        with: {
+            "wharf:websocket/types@0.1.0": crate::bindings::wharf::websocket::types,
+            "wharf:websocket/sessions@0.1.0": crate::bindings::wharf::websocket::sessions,
+            "wharf:websocket/control@0.1.0": generate,
+            "wharf:websocket/control-handler@0.1.0": generate,
+        },
+        ownership: Borrowing { duplicate_if_necessary: true },
+        pub_export_macro: true,
+        export_macro_name: "export_raw",
+        default_bindings_module: "wharf_guest::bindings::raw",
+    });
+}
+
 /// Keys and values: the world `keyvalue`. Apart, so that the names of WASI stay out of the rest.
 pub mod keyvalue {
     wit_bindgen::generate!({

@@ -68,7 +68,8 @@ pub fn reject(
 
 /// Exports a [`Handler`] as the component's handler; with `handshake` also
 /// its [`Handshake`](crate::Handshake), with `timers` its
-/// [`TimerHandler`](crate::TimerHandler).
+/// [`TimerHandler`](crate::TimerHandler), with `control` its
+/// [`ControlHandler`](crate::ControlHandler).
 ///
 /// ```ignore
 /// wharf_guest::export!(MyHandler);
@@ -96,6 +97,23 @@ macro_rules! export {
 
             $crate::bindings::timed::export_timed!(
                 WharfExport with_types_in $crate::bindings::timed
+            );
+        };
+    };
+    (@control $handler:ty) => {
+        const _: () = {
+            use $crate::bindings::raw::exports::wharf::websocket::control_handler as wire;
+
+            impl wire::Guest for WharfExport {
+                fn on_control(session: u64, frame: wire::ControlFrame) {
+                    WHARF_INSTANCE.with(|instance| {
+                        instance.with(|handler| $crate::control(handler, session, &frame))
+                    });
+                }
+            }
+
+            $crate::bindings::raw::export_raw!(
+                WharfExport with_types_in $crate::bindings::raw
             );
         };
     };

@@ -83,6 +83,7 @@
 mod arena;
 pub mod bindings;
 mod connect;
+mod control;
 #[cfg(feature = "conversation")]
 pub mod conversation;
 mod export;
@@ -98,6 +99,9 @@ mod topic;
 pub use bindings::wharf::websocket::sessions::SessionError as SendError;
 pub use bindings::wharf::websocket::types::{Ending, Initiator, UpgradeRequest as Request};
 pub use connect::{Acceptance, Handshake, Rejection};
+#[doc(hidden)]
+pub use control::control;
+pub use control::{CloseReason, ControlHandler};
 #[doc(hidden)]
 pub use export::{Instance, deliver, reject};
 pub use message::Message;

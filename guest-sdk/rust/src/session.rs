@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::bindings::wharf::websocket::sessions as host;
-use crate::bindings::wharf::websocket::types::CloseReason;
+use crate::bindings::wharf::websocket::types::CloseReasonParam;
 use crate::{Message, Request, SendError};
 
 /// A WebSocket session that is bound to this instance.
@@ -89,7 +89,7 @@ impl Session {
     /// Starts the closing handshake; later calls change nothing. Codes: 1000
     /// to 1003, 1007 to 1014, 3000 to 4999. The reason is cut to 123 bytes.
     pub fn close(self, code: u16, reason: &str) {
-        host::close(self.0, CloseReason { code, reason });
+        host::close(self.0, CloseReasonParam { code, reason });
     }
 
     /// The HTTP request that asked for this session.

@@ -137,7 +137,7 @@ fn echo(
     let mut input = Input::new(read);
     let mut echoed = 0;
     while let Some(event) = server.receive(&mut input, now, out) {
-        let message = event.message();
+        let message = event.message().expect("only messages are sent");
         let kind = message.kind();
         assert_eq!(black_box(message.payload()).len(), payload.len());
         server.send(kind, payload, out).expect("open");

@@ -235,6 +235,15 @@ pub(crate) fn asked<'a>(
     }
 }
 
+/// As [`asked`], by a close frame that says nothing.
+pub(crate) fn asked_without_code(initiator: Initiator) -> Close<'static> {
+    Close {
+        code: 1005,
+        on_wire: OnWire::Empty,
+        ..asked(initiator, "closed", 1000, "")
+    }
+}
+
 fn cut_owned(mut reason: String) -> Cow<'static, str> {
     reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
     Cow::Owned(reason)

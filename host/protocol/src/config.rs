@@ -34,6 +34,11 @@ pub struct Config {
     pub compress_min_bytes: usize,
     /// Effort of the compressor, 0 (stored) to 9 (smallest).
     pub compression_level: u32,
+    /// Pings, foreign pongs and the close frame of the peer are handed out as
+    /// [`Event::Control`](crate::Event::Control), and not answered. All rules
+    /// hold as ever, the own pings go on, and a close frame that nobody answers
+    /// within the close timeout is answered with its own code.
+    pub raw: bool,
 }
 
 impl Default for Config {
@@ -47,6 +52,7 @@ impl Default for Config {
             mask_outgoing: false,
             compress_min_bytes: 128,
             compression_level: 1,
+            raw: false,
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::cause::Cause;
 /// The longest header: 2 bytes, 8 of length, 4 of mask.
 pub(crate) const HEADER_BYTES_MAX: usize = 14;
 /// The longest payload of a control frame (RFC 6455, section 5.5).
-pub(crate) const CONTROL_BYTES_MAX: usize = 125;
+pub const CONTROL_BYTES_MAX: usize = 125;
 
 const FIN: u8 = 0x80;
 const RSV: u8 = 0x70;

@@ -74,11 +74,14 @@ impl Pinger {
         self.state = State::AwaitingPong;
     }
 
-    /// The next ping follows an interval after the one that is answered.
-    pub(crate) fn pong_received(&mut self, answer: &[u8]) {
-        if self.state == State::AwaitingPong && answer == self.payload {
+    /// The next ping follows an interval after the one that is answered. Whether
+    /// this answers one.
+    pub(crate) fn pong_received(&mut self, answer: &[u8]) -> bool {
+        let answers = self.state == State::AwaitingPong && answer == self.payload;
+        if answers {
             self.state = State::AwaitingInterval;
         }
+        answers
     }
 
     pub(crate) fn pause(&mut self, now: Instant) {

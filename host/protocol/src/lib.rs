@@ -23,7 +23,7 @@
 //! let mut read = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x88\x80\0\0\0\0";
 //! let (mut input, mut out, mut answers) = (Input::new(&mut read), Vec::new(), Vec::new());
 //! while let Some(event) = connection.receive(&mut input, now, &mut out) {
-//!     let message = event.message();
+//!     let Some(message) = event.message() else { continue };
 //!     answers.push((message.kind(), message.payload().to_vec()));
 //! }
 //! for (kind, payload) in answers {
@@ -59,7 +59,8 @@ pub use close::{
 };
 pub use config::{Config, Keepalive, Role};
 pub use connection::{Broadcast, Connection, DIRECT_BYTES_MAX, Phase, PlainHeader, SendError};
-pub use message::{Event, Input, Message, MessageKind};
+pub use frame::CONTROL_BYTES_MAX;
+pub use message::{Control, Event, Input, Message, MessageKind};
 pub use origin::{OriginRule, origin_allowed};
 pub use time::Instant;
 pub use utf8::as_text;

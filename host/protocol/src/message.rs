@@ -38,8 +38,20 @@ impl<'a> Message<'a> {
     }
 }
 
-/// What [`Connection::receive`](crate::Connection::receive) found. Control
-/// frames are handled inside and show only in what they cause.
+/// A control frame, whole, unmasked and checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control<'a> {
+    /// Wants a pong with the same payload, of at most 125 bytes.
+    Ping(&'a [u8]),
+    /// A pong that does not answer a ping of [`Keepalive`](crate::Keepalive).
+    Pong(&'a [u8]),
+    /// The code and the reason of a close frame, if it had any.
+    Close(Option<(u16, &'a str)>),
+}
+
+/// What [`Connection::receive`](crate::Connection::receive) found. Unless a
+/// connection is [raw](crate::Config::raw), control frames are handled inside
+/// and show only in what they cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// One whole message, lent from the input.
@@ -48,13 +60,16 @@ pub enum Event<'a> {
     /// [`Connection::take_payload`](crate::Connection::take_payload) has its
     /// buffer.
     Joined(Message<'a>),
+    /// A control frame of an open connection that is [raw](crate::Config::raw).
+    Control(Control<'a>),
 }
 
 impl<'a> Event<'a> {
-    /// The message, wherever it lies.
-    pub fn message(self) -> Message<'a> {
+    /// The message, wherever it lies, if it is one.
+    pub fn message(self) -> Option<Message<'a>> {
         match self {
-            Self::Message(message) | Self::Joined(message) => message,
+            Self::Message(message) | Self::Joined(message) => Some(message),
+            Self::Control(_) => None,
         }
     }
 }

@@ -10,7 +10,7 @@ use wasmtime::StoreContext;
 use wasmtime::component::{ComponentType, Lift, Lower, WasmList, WasmStr};
 use wharf_protocol::MessageKind;
 
-use crate::mailbox::SendError;
+use crate::mailbox::{ControlCall, SendError};
 use crate::request::Request;
 
 /// A message on its way into a guest.
@@ -120,6 +120,39 @@ impl From<SendError> for SessionError {
 pub(crate) struct CloseReason {
     pub(crate) code: u16,
     pub(crate) reason: WasmStr,
+}
+
+/// What a peer's close frame carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct PeerReason<'a> {
+    code: u16,
+    reason: &'a str,
+}
+
+/// A control frame on its way into a guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lower)]
+#[component(variant)]
+pub(crate) enum ControlFrame<'a> {
+    #[component(name = "ping")]
+    Ping(&'a [u8]),
+    #[component(name = "pong")]
+    Pong(&'a [u8]),
+    #[component(name = "close")]
+    Close(Option<PeerReason<'a>>),
+}
+
+impl<'a> From<&'a ControlCall> for ControlFrame<'a> {
+    fn from(call: &'a ControlCall) -> Self {
+        match call {
+            ControlCall::Ping(payload) => Self::Ping(payload),
+            ControlCall::Pong(payload) => Self::Pong(payload),
+            ControlCall::Close(reason) => Self::Close(reason.as_ref().map(|said| PeerReason {
+                code: said.code,
+                reason: &said.reason,
+            })),
+        }
+    }
 }
 
 /// Who ended a session first.

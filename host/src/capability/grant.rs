@@ -12,12 +12,13 @@ pub(crate) const PACKAGE: &str = "wharf:websocket";
 pub(crate) const VERSION: &str = "0.1.0";
 
 /// The interfaces of this package that a component may import.
-const OWN: [&str; 5] = [
+const OWN: [&str; 6] = [
     "wharf:websocket/types",
     "wharf:websocket/sessions",
     "wharf:websocket/topics",
     "wharf:websocket/timers",
     "wharf:websocket/conversation",
+    "wharf:websocket/control",
 ];
 
 /// The interfaces of WASI 0.2 that are linked, without their packages' common version.
@@ -67,6 +68,8 @@ pub enum Capability {
     Http,
     /// The sessions of the instance, awaited; only for conversations.
     Conversation,
+    /// Control frames to the sessions of a raw route.
+    Control,
 }
 
 impl Capability {
@@ -97,6 +100,10 @@ impl Capability {
                     .to_owned(),
             ),
             Self::Http => Ok(()),
+            Self::Control if !grants.raw => Err(
+                "the route is not raw; `[route.websocket] raw = true` would make it so".to_owned(),
+            ),
+            Self::Control => Ok(()),
             Self::Topics if !grants.topics.is_empty() => Ok(()),
             Self::Topics => Err(
                 "this route was not granted topics; `topics = [\"room/*\"]` in its \
@@ -117,10 +124,12 @@ pub(crate) fn judge(import: &str) -> Result<Capability, String> {
         "wharf:websocket/topics" => own_version(&name).map(|()| Capability::Topics),
         "wharf:websocket/timers" => own_version(&name).map(|()| Capability::Timers),
         "wharf:websocket/conversation" => own_version(&name).map(|()| Capability::Conversation),
+        "wharf:websocket/control" => own_version(&name).map(|()| Capability::Control),
         "wharf:websocket/handler"
         | "wharf:websocket/conversation-handler"
         | "wharf:websocket/handshake"
-        | "wharf:websocket/timer-handler" => {
+        | "wharf:websocket/timer-handler"
+        | "wharf:websocket/control-handler" => {
             Err("a handler exports this interface and cannot import it".to_owned())
         }
         "wasi:keyvalue/store" | "wasi:keyvalue/atomics" => {

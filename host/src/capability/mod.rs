@@ -17,6 +17,7 @@ use crate::timers::{Owner, Timers};
 use crate::topics::Topics;
 
 pub(crate) mod bindings;
+pub(crate) mod control;
 pub(crate) mod conversation;
 mod grant;
 pub(crate) mod http;

@@ -24,6 +24,8 @@ pub struct Grants {
     pub private_addresses: bool,
     /// The topics of its tenant that its component may use; without one it may not import topics.
     pub topics: Vec<TopicPattern>,
+    /// Whether its component answers control frames, and may send its own; as its `[websocket]` says.
+    pub(crate) raw: bool,
 }
 
 impl Grants {

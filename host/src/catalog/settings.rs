@@ -27,6 +27,10 @@ pub struct WebSocketSettings {
     pub message_duration_max: Duration,
     /// How long the peer has to answer our close frame. Default 5 s.
     pub close_timeout: Duration,
+    /// The handler answers pings and close frames of the peer itself; its component has to export
+    /// `control-handler`. Default off. Worst case: a peer that has closed is kept for
+    /// `close_timeout`, until the host answers.
+    pub raw: bool,
     /// Masks frames to the client, which RFC 6455 forbids to servers (section 5.1). Default off.
     pub mask_outgoing: bool,
     /// Agrees to permessage-deflate (RFC 7692) when the client offers it. Default on. Worst case:
@@ -64,6 +68,7 @@ impl Default for WebSocketSettings {
             fragments_max: protocol.fragments_max,
             message_duration_max: protocol.message_duration_max,
             close_timeout: protocol.close_timeout,
+            raw: protocol.raw,
             mask_outgoing: protocol.mask_outgoing,
             compression: true,
             compress_min_bytes: protocol.compress_min_bytes,
@@ -89,6 +94,7 @@ impl WebSocketSettings {
             mask_outgoing: self.mask_outgoing,
             compress_min_bytes: self.compress_min_bytes,
             compression_level: self.compression_level,
+            raw: self.raw,
         }
     }
 

@@ -319,6 +319,7 @@ fn websocket(section: &Section<'_, '_>, settings: &mut WebSocketSettings) {
     );
     section.duration("message_duration_max", &mut settings.message_duration_max);
     section.duration("close_timeout", &mut settings.close_timeout);
+    section.flag("raw", &mut settings.raw);
     section.flag("mask_outgoing", &mut settings.mask_outgoing);
     section.flag("compression", &mut settings.compression);
     section.size(

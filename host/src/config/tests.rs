@@ -601,3 +601,18 @@ fn a_missing_file_is_named() {
         "/nowhere/wharf.toml: No such file or directory (os error 2)"
     );
 }
+
+#[test]
+fn a_route_is_raw_only_if_it_says_so() {
+    let is_raw = |keys: &str| {
+        let text = format!("[[route]]\npath = \"/a\"\ncomponent = \"a.wasm\"\n{keys}");
+        let config = parse(&text).expect("it is allowed");
+        config.routes[0].websocket.raw
+    };
+    assert!(!is_raw(""));
+    assert!(is_raw("websocket.raw = true"));
+    check_route(
+        "websocket.raw = 1",
+        &["4: [route.websocket] raw = 1: right is true or false"],
+    );
+}

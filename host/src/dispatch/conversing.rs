@@ -146,6 +146,8 @@ impl Director {
             Work::Connect(connecting) => self.connect(floor, connecting)?,
             Work::Open(outbox) => self.open(floor, outbox)?,
             Work::Messages(batch) => self.deliver(batch),
+            // A raw route's component is no conversation.
+            Work::Control(outbox, frame) => self.inbox().finish_control(&outbox, &frame),
             Work::Close(outbox, _) => self.close(outbox.id()),
             Work::Timer(call) => self.ring(floor, call)?,
             Work::Draining => self.drain(),

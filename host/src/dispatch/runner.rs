@@ -76,6 +76,13 @@ async fn serve(
                 inbox.finish(batch);
                 outcome?;
             }
+            Work::Control(outbox, frame) => {
+                // Boxed: rare, and every instance's task would hold room for it.
+                let call = Box::pin(instance.on_control(outbox.id(), &frame));
+                let outcome = corked(services, pin!(call)).await;
+                inbox.finish_control(&outbox, &frame);
+                outcome?;
+            }
             // Its guest has forgotten a session that was turned away.
             Work::Close(outbox, _) if members.get(outbox.id()).is_none() => {}
             Work::Close(outbox, ending) => {
@@ -179,6 +186,7 @@ pub(super) fn refuse_waiting(hosted: &Hosted, fault: &Fault) {
             Work::Connect(connecting) => drop(connecting.answer.send(Err(fault.clone()))),
             Work::Timer(call) => drop(call.answer.send(Err(fault.clone()))),
             Work::Messages(batch) => hosted.inbox().finish(batch),
+            Work::Control(outbox, frame) => hosted.inbox().finish_control(&outbox, &frame),
             Work::Open(_) | Work::Close(..) | Work::Draining | Work::Vacated => {}
         }
     }
@@ -222,6 +230,10 @@ fn turn_away(dispatcher: &Dispatcher, hosted: &Hosted, program: &Program, fault:
                     members.get(id).iter().for_each(stop);
                 }
                 inbox.finish(batch);
+            }
+            Work::Control(outbox, frame) => {
+                members.get(outbox.id()).iter().for_each(stop);
+                inbox.finish_control(&outbox, &frame);
             }
             Work::Close(outbox, _) => forget(&outbox),
             Work::Connect(connecting) => drop(connecting.answer.send(Err(fault.clone()))),

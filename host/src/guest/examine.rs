@@ -11,10 +11,10 @@ use wasmtime::component::{
 use super::engine::Engine;
 use super::limits::GuestLimits;
 use crate::capability::bindings::{
-    Acceptance, Delivery, Ending, Rejection, StreamedMessage, UpgradeRequest,
+    Acceptance, ControlFrame, Delivery, Ending, Rejection, StreamedMessage, UpgradeRequest,
 };
 use crate::capability::{
-    Capability, PACKAGE, VERSION, conversation, http, judge, sessions, timers, topics,
+    Capability, PACKAGE, VERSION, control, conversation, http, judge, sessions, timers, topics,
 };
 use crate::catalog::Grants;
 
@@ -27,6 +27,7 @@ pub(super) type OnMessages = (&'static [Delivery<'static>],);
 pub(super) type OnClose = (u64, Ending<&'static str>);
 pub(super) type OnConnect = (UpgradeRequest<&'static str, &'static [u8]>,);
 pub(super) type OnTimer = (&'static str,);
+pub(super) type OnControl = (u64, ControlFrame<'static>);
 pub(super) type Converse = (u64, StreamReader<StreamedMessage>);
 pub(super) type Connected = (Result<Acceptance, Rejection>,);
 
@@ -94,6 +95,11 @@ pub enum ProgramError {
     },
     /// It sets timers and does not export what they would call.
     NoTimerHandler,
+    /// Its route is raw, and nobody in it would answer control frames.
+    NoControlHandler {
+        /// It is a conversation, whose stream carries messages only.
+        converses: bool,
+    },
     /// A function is missing or has another type than the contract says.
     WrongType {
         /// The interface and the function.
@@ -165,6 +171,7 @@ impl fmt::Display for ProgramError {
                  {PACKAGE}/timer-handler@{VERSION}: nobody would be called; in Rust, implement \
                  TimerHandler and write export!(MyHandler, timers)"
             ),
+            Self::NoControlHandler { converses } => no_control_handler(formatter, *converses),
             Self::WrongType { function, reason } => {
                 write!(
                     formatter,
@@ -183,6 +190,21 @@ impl fmt::Display for ProgramError {
     }
 }
 
+fn no_control_handler(formatter: &mut fmt::Formatter<'_>, converses: bool) -> fmt::Result {
+    if converses {
+        return formatter.write_str(
+            "its route is raw, and the component is a conversation, whose stream carries no \
+             control frames; leave `raw` out, or make it a handler",
+        );
+    }
+    write!(
+        formatter,
+        "its route is raw, and the component does not export \
+         {PACKAGE}/control-handler@{VERSION}: nobody would answer pings and close frames; in \
+         Rust, implement ControlHandler and write export!(MyHandler, control)"
+    )
+}
+
 impl std::error::Error for ProgramError {}
 
 /// Where the contract's functions are among a component's exports.
@@ -191,6 +213,7 @@ pub(super) struct Exports {
     pub(super) main: Main,
     pub(super) on_connect: Option<ComponentExportIndex>,
     pub(super) on_timer: Option<ComponentExportIndex>,
+    pub(super) on_control: Option<ComponentExportIndex>,
 }
 
 /// What a component is called for.
@@ -256,8 +279,16 @@ impl Examined {
         self.fits.clone().map(|()| exports)
     }
 
-    /// Whether all that it imports was granted to it.
-    pub(super) fn check_grants(&self, grants: &Grants) -> Result<(), ProgramError> {
+    /// Whether all that it imports was granted to it, and all that its route needs of it is there.
+    pub(super) fn check_grants(
+        &self,
+        exports: &Exports,
+        grants: &Grants,
+    ) -> Result<(), ProgramError> {
+        let converses = exports.world() == World::Conversation;
+        if grants.raw && (converses || exports.on_control.is_none()) {
+            return Err(ProgramError::NoControlHandler { converses });
+        }
         let ungranted: Vec<Import> = self
             .imports
             .iter()
@@ -385,6 +416,7 @@ fn check_functions(
         | Capability::Logging
         | Capability::Settings => return Ok(granted),
         Capability::Conversation => conversation::FUNCTIONS,
+        Capability::Control => control::FUNCTIONS,
     };
     let unknown = instance.exports(engine.wasm()).find(|(name, item)| {
         matches!(item.ty, ComponentItem::ComponentFunc(_)) && !functions.contains(name)
@@ -446,10 +478,20 @@ fn find_exports(component: &Component, names: &[String]) -> Result<Exports, Prog
         )?),
         None => None,
     };
+    let on_control = match interface("control-handler") {
+        Some(control) => Some(function::<OnControl, ()>(
+            component,
+            &control,
+            "control-handler",
+            "on-control",
+        )?),
+        None => None,
+    };
     Ok(Exports {
         main,
         on_connect,
         on_timer,
+        on_control,
     })
 }
 

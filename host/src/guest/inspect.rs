@@ -103,6 +103,9 @@ impl fmt::Display for Report {
                     }
                     Ok(Capability::Timers) => "with the grant timers: its own timers".to_owned(),
                     Ok(Capability::Conversation) => "granted: its own sessions, awaited".to_owned(),
+                    Ok(Capability::Control) => {
+                        "on a raw route: control frames to its own sessions".to_owned()
+                    }
                     Err(reason) => format!("REFUSED: {reason}"),
                 };
                 format!("{:width$}  {verdict}", import.name)

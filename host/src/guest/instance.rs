@@ -12,7 +12,9 @@ use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
 use wharf_protocol::Message;
 
 use super::call::{CpuMeter, Deadlines};
-use super::examine::{Connected, Exports, Main, OnClose, OnConnect, OnMessages, OnOpen, OnTimer};
+use super::examine::{
+    Connected, Exports, Main, OnClose, OnConnect, OnControl, OnMessages, OnOpen, OnTimer,
+};
 use super::program::Program;
 use super::started::Started;
 use super::state::State;
@@ -23,7 +25,7 @@ use crate::capability::bindings::{
     Acceptance, Delivery, IncomingMessage, Rejection, UpgradeRequest,
 };
 use crate::fault::{Fault, HostFault};
-use crate::mailbox::Batch;
+use crate::mailbox::{Batch, ControlCall};
 use crate::request::Request;
 
 /// A live guest.
@@ -47,6 +49,7 @@ struct Functions {
     on_close: TypedFunc<OnClose, ()>,
     on_connect: Option<TypedFunc<OnConnect, Connected>>,
     on_timer: Option<TypedFunc<OnTimer, ()>>,
+    on_control: Option<TypedFunc<OnControl, ()>>,
 }
 
 impl Instance {
@@ -145,6 +148,18 @@ impl Instance {
         self.call(function, (name,)).await
     }
 
+    /// Gives the guest a control frame; only for programs that take them.
+    pub(crate) async fn on_control(
+        &mut self,
+        session: u64,
+        frame: &ControlCall,
+    ) -> Result<(), Fault> {
+        let function = self.functions.on_control;
+        let function = function.expect("a raw route's program exports it");
+        self.is_about(Some(session));
+        self.call(function, (session, frame.into())).await
+    }
+
     /// What the guest says from now on has this session's number.
     fn is_about(&self, session: Option<u64>) {
         if let Some(log) = &self.store.data().log {
@@ -208,6 +223,10 @@ impl Functions {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
         };
+        let on_control = match &exports.on_control {
+            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
+            None => None,
+        };
         let Main::Handler {
             on_open,
             on_messages,
@@ -222,6 +241,7 @@ impl Functions {
             on_close: instance.get_typed_func(&mut *store, on_close)?,
             on_connect,
             on_timer,
+            on_control,
         })
     }
 }

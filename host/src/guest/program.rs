@@ -12,8 +12,8 @@ use super::examine::{Examined, Exports, ProgramError, World, examine};
 use super::limits::GuestLimits;
 use super::state::State;
 use crate::capability::{
-    Capability, conversation, http, keyvalue, link_wasi, logging, sessions, settings, timers,
-    topics,
+    Capability, control, conversation, http, keyvalue, link_wasi, logging, sessions, settings,
+    timers, topics,
 };
 use crate::catalog::Grants;
 
@@ -45,7 +45,7 @@ impl Program {
         let started = Instant::now();
         let examined = examine(engine, bytes, limits)?;
         let exports = examined.check()?;
-        examined.check_grants(grants)?;
+        examined.check_grants(&exports, grants)?;
         let linked = link(&examined)?;
         let milliseconds = started.elapsed().as_millis();
         tracing::debug!(
@@ -119,6 +119,9 @@ pub(super) fn link(examined: &Examined) -> Result<InstancePre<State>, ProgramErr
         }
         if examined.needs(Capability::Conversation) {
             conversation::link(&mut linker)?;
+        }
+        if examined.needs(Capability::Control) {
+            control::link(&mut linker)?;
         }
         if examined.needs(Capability::KeyValue) {
             keyvalue::link(&mut linker)?;

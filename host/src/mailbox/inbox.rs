@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::oneshot;
-use wharf_protocol::{Ending, Message, MessageKind, as_text};
+use wharf_protocol::{Control, Ending, Message, MessageKind, PeerReason, as_text};
 
 use super::Outbox;
 use crate::fault::Fault;
@@ -43,6 +43,8 @@ pub(crate) enum Work<Answer> {
     Open(Outbox),
     /// Messages have arrived.
     Messages(Batch),
+    /// A control frame has arrived, on a route that is raw.
+    Control(Outbox, ControlCall),
     /// A session has ended.
     Close(Outbox, Ending),
     /// A timer is due.
@@ -58,6 +60,38 @@ pub(crate) enum Work<Answer> {
 pub(crate) struct Connecting<Answer> {
     pub(crate) request: Request,
     pub(crate) answer: oneshot::Sender<Answer>,
+}
+
+/// A control frame that waits for its handler.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ControlCall {
+    Ping(Box<[u8]>),
+    Pong(Box<[u8]>),
+    Close(Option<PeerReason>),
+}
+
+impl ControlCall {
+    /// What it counts while it is unfinished.
+    fn cost_bytes(&self) -> usize {
+        MESSAGE_COST_BYTES
+            + match self {
+                Self::Ping(payload) | Self::Pong(payload) => payload.len(),
+                Self::Close(reason) => reason.as_ref().map_or(0, |said| said.reason.len()),
+            }
+    }
+}
+
+impl From<Control<'_>> for ControlCall {
+    fn from(control: Control<'_>) -> Self {
+        match control {
+            Control::Ping(payload) => Self::Ping(payload.into()),
+            Control::Pong(payload) => Self::Pong(payload.into()),
+            Control::Close(reason) => Self::Close(reason.map(|(code, reason)| PeerReason {
+                code,
+                reason: reason.to_owned(),
+            })),
+        }
+    }
 }
 
 /// A timer that is due and waits for its call. If it is dropped unanswered, nobody was asked.
@@ -287,11 +321,7 @@ impl<Answer> Inbox<Answer> {
             return Err(InboxClosed);
         }
         let payload_bytes = message.payload_bytes();
-        let cost = payload_bytes + MESSAGE_COST_BYTES;
-        self.0
-            .unfinished_bytes
-            .set(self.0.unfinished_bytes.get() + cost);
-        outbox.add_in_flight(cost);
+        self.count(outbox, payload_bytes + MESSAGE_COST_BYTES);
         let mut queue = self.0.queue.borrow_mut();
         if let Some(Work::Messages(batch)) = queue.back_mut()
             && !batch.is_full(payload_bytes)
@@ -305,6 +335,26 @@ impl<Answer> Inbox<Answer> {
         drop(queue);
         self.wake();
         Ok(())
+    }
+
+    /// Puts in a control frame. It counts as a message does.
+    pub(crate) fn push_control(
+        &self,
+        outbox: &Outbox,
+        control: Control<'_>,
+    ) -> Result<(), InboxClosed> {
+        if self.0.closed.get() {
+            return Err(InboxClosed);
+        }
+        let call = ControlCall::from(control);
+        self.count(outbox, call.cost_bytes());
+        self.push(Work::Control(outbox.clone(), call))
+    }
+
+    fn count(&self, outbox: &Outbox, cost: usize) {
+        let unfinished = &self.0.unfinished_bytes;
+        unfinished.set(unfinished.get() + cost);
+        outbox.add_in_flight(cost);
     }
 
     /// Whether the session may read more. If not, its task is woken when it may.
@@ -388,6 +438,12 @@ impl<Answer> Inbox<Answer> {
         self.give_back(bytes);
     }
 
+    /// The call with that control frame is over.
+    pub(crate) fn finish_control(&self, outbox: &Outbox, call: &ControlCall) {
+        outbox.finish_in_flight(call.cost_bytes());
+        self.give_back(call.cost_bytes());
+    }
+
     /// Takes messages out for good. From now on each counts against its own session alone, until
     /// [`Outbox::finish_messages`].
     pub(crate) fn unpack(
@@ -413,8 +469,10 @@ impl<Answer> Inbox<Answer> {
         self.0.closed.set(true);
         let work = std::mem::take(&mut *self.0.queue.borrow_mut());
         for work in work {
-            if let Work::Messages(mut batch) = work {
-                batch.finish();
+            match work {
+                Work::Messages(mut batch) => batch.finish(),
+                Work::Control(outbox, call) => outbox.finish_in_flight(call.cost_bytes()),
+                _ => {}
             }
         }
         for reader in self.0.readers.borrow_mut().drain(..) {

@@ -12,7 +12,9 @@ mod outbox;
 
 pub(crate) use self::facts::{AUTO_RESPONSE_BYTES_MAX, Facts, TAGS_MAX};
 use self::inbox::SpareBatches;
-pub(crate) use self::inbox::{Batch, Connecting, Inbox, InboxClosed, Incoming, TimerCall, Work};
+pub(crate) use self::inbox::{
+    Batch, Connecting, ControlCall, Inbox, InboxClosed, Incoming, TimerCall, Work,
+};
 pub(crate) use self::lane::Lane;
 pub(crate) use self::members::Members;
 pub(crate) use self::outbox::{Outbox, OutboxConfig, OutboxParts, SendError, SlowReader, Stop};

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use wharf_protocol::{Broadcast, Cause, Initiator, Instant, MessageKind, Phase};
+use wharf_protocol::{
+    Broadcast, CONTROL_BYTES_MAX, Cause, Connection, Initiator, Instant, MessageKind, Phase,
+};
 
 use super::inbox::MESSAGE_COST_BYTES;
 use super::{Facts, Lane};
@@ -27,6 +29,10 @@ const DIRECT_BYTES_MIN: usize = 8 * 1024;
 
 /// Messages to one session that one guest call may have refused as full.
 const REFUSALS_A_CALL_MAX: u32 = 1024;
+
+/// What of the protocol sends a control frame.
+type SendControl =
+    fn(&mut Connection, &[u8], &mut Vec<u8>) -> Result<(), wharf_protocol::SendError>;
 
 /// Limits of one session's queue. Worst case of memory: `outbox_bytes_max` and one message more.
 #[derive(Clone, Copy, Debug)]
@@ -334,13 +340,57 @@ impl Outbox {
 
     /// Starts the closing handshake; later calls change nothing.
     pub(crate) fn close(&self, code: u16, reason: &str) {
+        self.start_close(|connection, now, out| {
+            connection.close(code, reason, Initiator::Handler, now, out);
+        });
+    }
+
+    /// As [`Outbox::close`], by a close frame that says nothing.
+    pub(crate) fn close_without_code(&self) {
+        self.start_close(|connection, now, out| {
+            connection.close_without_code(Initiator::Handler, now, out);
+        });
+    }
+
+    fn start_close(&self, close: impl FnOnce(&mut Connection, Instant, &mut Vec<u8>)) {
         let now = self.0.lane.clock.now();
         let mut wire = self.0.wire.borrow_mut();
         let (connection, out) = wire.protocol(&self.0.lane.buffers);
-        connection.close(code, reason, Initiator::Handler, now, out);
+        close(connection, now, out);
         self.cork(&wire);
         drop(wire);
         self.wake();
+    }
+
+    /// Queues a ping if there is room now.
+    pub(crate) fn try_ping(&self, payload: &[u8]) -> Result<(), SendError> {
+        self.try_control(payload, Connection::ping)
+    }
+
+    /// Queues a pong if there is room now.
+    pub(crate) fn try_pong(&self, payload: &[u8]) -> Result<(), SendError> {
+        self.try_control(payload, Connection::pong)
+    }
+
+    fn try_control(&self, payload: &[u8], send: SendControl) -> Result<(), SendError> {
+        let mut wire = self.0.wire.borrow_mut();
+        if !self.has_room(&wire, payload.len()) {
+            self.write(&mut wire);
+        }
+        if !self.has_room(&wire, payload.len()) && wire.connection().may_send() {
+            drop(wire);
+            self.count_refusal();
+            return Err(SendError::Full);
+        }
+        let (connection, out) = wire.protocol(&self.0.lane.buffers);
+        send(connection, payload, out).map_err(|error| match error {
+            wharf_protocol::SendError::Closed => SendError::Closed,
+            wharf_protocol::SendError::ControlTooLong => {
+                SendError::TooLarge(CONTROL_BYTES_MAX as u64)
+            }
+        })?;
+        self.cork(&wire);
+        Ok(())
     }
 
     /// Restarts the pinger with another interval; `None` turns it off.

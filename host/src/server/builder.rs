@@ -316,7 +316,9 @@ fn compile(
         // What a handler may send has to fit into one call of the host.
         let sendable = route.websocket.max_message_bytes.saturating_mul(2);
         limits.hostcall_bytes_max = limits.hostcall_bytes_max.max(sendable);
-        let key = (source, limits, route.grants.clone());
+        let mut grants = route.grants.clone();
+        grants.raw = route.websocket.raw;
+        let key = (source, limits, grants);
         let program = match known.get(&key) {
             Some(program) => *program,
             None => {

@@ -126,11 +126,14 @@ impl Session {
         }
     }
 
-    /// Answers a close, or closes for a violation, once everything before it is answered.
+    /// Answers a close, or closes for a violation, once everything before it is answered. A close
+    /// that the handler answers itself waits for it, until the protocol's deadline.
     fn conclude(&mut self, now: Instant) {
         let outbox = &self.outbox;
         let mut wire = outbox.wire();
-        if wire.connection().phase() == Phase::Concluding && outbox.in_flight_bytes() == 0 {
+        let connection = wire.connection();
+        let is_due = connection.phase() == Phase::Concluding && outbox.in_flight_bytes() == 0;
+        if is_due && !connection.awaits_answer() {
             let (connection, out) = wire.protocol(&outbox.lane().buffers);
             connection.conclude(now, out);
         }

@@ -96,6 +96,7 @@ impl Session {
                     let payload = connection.take_payload().unwrap_or_default();
                     inbox.push_message(outbox, Incoming::Owned(kind, payload))
                 }
+                Event::Control(control) => inbox.push_control(outbox, control),
                 Event::Message(message) | Event::Joined(message) => match answer(outbox, message) {
                     Some(text) => {
                         // Refused only when the session is closing, and then nobody waits for it.
@@ -121,8 +122,8 @@ impl Session {
         let Some(event) = connection.received_directly(count, now) else {
             return;
         };
-        let kind = event.message().kind();
-        if let Some(payload) = connection.take_payload() {
+        let kind = event.message().map(Message::kind);
+        if let Some((kind, payload)) = kind.zip(connection.take_payload()) {
             // An instance that is gone has asked this session to stop.
             let _ = inbox.push_message(outbox, Incoming::Owned(kind, payload));
         }

@@ -26,6 +26,7 @@ mod peer_flow;
 mod peer_frames;
 mod peer_heads;
 mod promises;
+mod raw;
 mod routes;
 mod server;
 mod session;

@@ -465,6 +465,26 @@ pub(crate) const PROMISES: &[Promise] = &[
         "a conversation spins, yields without end, begins sends without end, grows, traps: cut at its limits or held back, its own Store's sessions only",
     ),
     behaviour(
+        "raw.frames",
+        "`webSocketRaw`: a raw mode for a route: the handler sees every frame, control frames too, and answers them itself",
+    ),
+    behaviour(
+        "raw.close",
+        "raw mode: the handler answers the peer's close frame itself; `on-close` says how the peer closed",
+    ),
+    behaviour(
+        "raw.host",
+        "raw mode: the host still holds the protocol's rules, its limits and deadlines, its own pings, drain",
+    ),
+    behaviour(
+        "raw.fits",
+        "raw mode: a component that does not export `control-handler`, or imports `control` on another route, is refused by name at load",
+    ),
+    fault(
+        "guest.controls",
+        "a raw handler answers every ping with a flood, pings without end, never answers a close, traps; 64 MiB of pings to it, never reading: cut at its limits, or answered by the host",
+    ),
+    behaviour(
         "http.outgoing",
         "Outbound HTTP (`wasi:http/outgoing-handler`): requests, bodies, headers; redirects come back as they are",
     ),

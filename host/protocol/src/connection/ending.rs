@@ -20,9 +20,38 @@ impl Connection {
         now: Instant,
         out: &mut Vec<u8>,
     ) {
+        self.start_close(cause::asked(initiator, "closed", code, reason), now, out);
+    }
+
+    /// As [`Connection::close`], with a close frame that says nothing (RFC 6455,
+    /// section 7.1.5: 1005).
+    pub fn close_without_code(&mut self, initiator: Initiator, now: Instant, out: &mut Vec<u8>) {
+        self.start_close(cause::asked_without_code(initiator), now, out);
+    }
+
+    fn start_close(&mut self, close: Close<'_>, now: Instant, out: &mut Vec<u8>) {
+        if self.awaits_answer() && close.initiator == Initiator::Handler {
+            return self.answer(&close, now, out);
+        }
         self.conclude(now, out);
         if self.phase == Phase::Open {
-            self.end_with(cause::asked(initiator, "closed", code, reason), now, out);
+            self.end_with(close, now, out);
+        }
+    }
+
+    /// The handler's own words go out; that the peer has closed, and how, stands.
+    fn answer(&mut self, close: &Close<'_>, now: Instant, out: &mut Vec<u8>) {
+        let Some(cause) = self.cause.take() else {
+            return;
+        };
+        self.push_close(close, out);
+        let by_peer = Close {
+            on_wire: OnWire::Nothing,
+            ..cause.close()
+        };
+        self.end_with(by_peer, now, out);
+        if let Some(ending) = &mut self.ending {
+            ending.clean = true;
         }
     }
 
@@ -87,44 +116,38 @@ impl Connection {
     }
 
     fn end_with(&mut self, close: Close<'_>, now: Instant, out: &mut Vec<u8>) {
-        let Close {
-            code,
-            reason,
-            initiator,
-            on_wire,
-            afterwards,
-            ..
-        } = close;
-        let mut payload = [0; CONTROL_BYTES_MAX];
-        payload[..2].copy_from_slice(&code.to_be_bytes());
-        let payload_bytes = match on_wire {
-            OnWire::CodeAndReason => {
-                payload[2..2 + reason.len()].copy_from_slice(reason.as_bytes());
-                Some(2 + reason.len())
-            }
-            OnWire::Code => Some(2),
-            OnWire::Empty => Some(0),
-            OnWire::Nothing => None,
-        };
-        if let Some(payload_bytes) = payload_bytes {
-            self.push_frame(Opcode::Close, &payload[..payload_bytes], out);
-        }
-        self.phase = match afterwards {
+        self.push_close(&close, out);
+        self.phase = match close.afterwards {
             Afterwards::AwaitPeer => Phase::Closing,
             Afterwards::Finish => Phase::Finished,
             Afterwards::Abort => Phase::Aborted,
         };
         self.close_by = now + self.config.close_timeout;
-        // Both frames are exchanged where ours answers the peer's.
-        let clean = matches!(on_wire, OnWire::Code | OnWire::Empty);
-        let reason = reason.into_owned();
         self.ending = Some(Box::new(Ending {
-            code,
-            reason,
-            clean,
-            initiator,
+            code: close.code,
+            // Both frames are exchanged where ours answers the peer's.
+            clean: close.initiator == Initiator::Peer && close.on_wire != OnWire::Nothing,
+            initiator: close.initiator,
+            reason: close.reason.into_owned(),
         }));
         self.release();
+    }
+
+    /// The close frame that goes over the wire, if one does.
+    fn push_close(&mut self, close: &Close<'_>, out: &mut Vec<u8>) {
+        let mut payload = [0; CONTROL_BYTES_MAX];
+        payload[..2].copy_from_slice(&close.code.to_be_bytes());
+        let reason = close.reason.as_bytes();
+        let payload_bytes = match close.on_wire {
+            OnWire::CodeAndReason => {
+                payload[2..2 + reason.len()].copy_from_slice(reason);
+                2 + reason.len()
+            }
+            OnWire::Code => 2,
+            OnWire::Empty => 0,
+            OnWire::Nothing => return,
+        };
+        self.push_frame(Opcode::Close, &payload[..payload_bytes], out);
     }
 
     /// Gives back what only messages need.
@@ -137,7 +160,7 @@ impl Connection {
 
     /// The peer's close frame, with its whole payload.
     pub(super) fn close_received(&mut self, payload: &[u8], now: Instant) {
-        let read = read_close(payload);
+        let read = close_reason(payload).map(|read| read.map(owned));
         match (self.phase, read) {
             (Phase::Open, Ok(reason)) => self.stop_reading(Cause::PeerClosed(reason), now),
             (Phase::Closing, Ok(_)) => {
@@ -153,7 +176,7 @@ impl Connection {
 }
 
 /// Reads a close frame's payload (RFC 6455, sections 5.5.1 and 7.4).
-fn read_close(payload: &[u8]) -> Result<Option<PeerReason>, Cause> {
+pub(super) fn close_reason(payload: &[u8]) -> Result<Option<(u16, &str)>, Cause> {
     let Some((&code, reason)) = payload.split_first_chunk::<2>() else {
         return if payload.is_empty() {
             Ok(None)
@@ -165,9 +188,11 @@ fn read_close(payload: &[u8]) -> Result<Option<PeerReason>, Cause> {
     if !code_may_be_sent(code) {
         return Err(Cause::CloseCodeInvalid);
     }
-    if utf8::as_text(reason).is_none() {
-        return Err(Cause::ReasonNotUtf8);
-    }
-    let reason = String::from_utf8_lossy(reason).into_owned();
-    Ok(Some(PeerReason { code, reason }))
+    let reason = utf8::as_text(reason).ok_or(Cause::ReasonNotUtf8)?;
+    Ok(Some((code, reason)))
+}
+
+fn owned((code, reason): (u16, &str)) -> PeerReason {
+    let reason = reason.to_owned();
+    PeerReason { code, reason }
 }

@@ -52,12 +52,15 @@ pub enum Phase {
 pub enum SendError {
     /// A close frame has been sent, or the connection has ended.
     Closed,
+    /// A control frame carries 125 bytes at most (RFC 6455, section 5.5).
+    ControlTooLong,
 }
 
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => f.write_str("the connection is closing or closed"),
+            Self::ControlTooLong => f.write_str("a control frame carries 125 bytes at most"),
         }
     }
 }
@@ -76,6 +79,7 @@ pub struct Connection {
     held_bytes: u8,
     frame: Option<FrameUnderWay>,
     assembly: Option<Box<Assembly>>,
+    /// Of a control frame that reads cut in two; while one is handed out, whole.
     control: Option<Box<ControlPayload>>,
     /// The latest ping's payload, waiting for room.
     pong: Option<Box<ControlPayload>>,
@@ -171,6 +175,13 @@ impl Connection {
     #[inline]
     pub fn may_send(&self) -> bool {
         matches!(self.phase, Phase::Open | Phase::Concluding)
+    }
+
+    /// Whether the peer's close frame waits for the handler's own, on a connection
+    /// that is [raw](Config::raw). At [`Connection::deadline`] it waits no longer.
+    pub fn awaits_answer(&self) -> bool {
+        let by_peer = matches!(self.cause.as_deref(), Some(Cause::PeerClosed(_)));
+        self.config.raw && self.phase == Phase::Concluding && by_peer
     }
 
     /// How the connection ended; `Some` once it is finished or aborted.

@@ -2,6 +2,7 @@
 //! messages. A message that is whole in its read is lent straight from it; only
 //! what a read cuts in two is kept.
 
+use super::ending::close_reason;
 use super::{Connection, ControlPayload, FrameUnderWay, Phase};
 use crate::assembly::Assembly;
 use crate::cause::Cause;
@@ -9,7 +10,7 @@ use crate::config::Role;
 use crate::deflate::Inflater;
 use crate::frame::{self, HEADER_BYTES_MAX, Header, Opcode, Rules};
 use crate::mask;
-use crate::message::{Event, Input, Message, MessageKind};
+use crate::message::{Control, Event, Input, Message, MessageKind};
 use crate::time::Instant;
 use crate::utf8;
 
@@ -27,6 +28,10 @@ enum Step<'i> {
     Whole(Message<'i>),
     /// The message of the assembly is whole.
     Assembled,
+    /// A control frame to hand out that lies whole in the input.
+    Control(Control<'i>),
+    /// A control frame to hand out, whose payload was held.
+    HeldControl(Opcode),
     /// The input is used up.
     Starved,
 }
@@ -48,6 +53,8 @@ impl Connection {
                 Ok(Step::Again) => {}
                 Ok(Step::Whole(message)) => return Some(Event::Message(message)),
                 Ok(Step::Assembled) => break,
+                Ok(Step::Control(control)) => return Some(Event::Control(control)),
+                Ok(Step::HeldControl(opcode)) => return self.held_control(opcode),
                 Ok(Step::Starved) => {
                     self.assembly.take_if(|assembly| !assembly.is_open());
                     return None;
@@ -56,6 +63,17 @@ impl Connection {
             }
         }
         self.assembled()
+    }
+
+    /// The control frame whose payload was held, and checked when it was whole.
+    #[cold]
+    fn held_control(&self, opcode: Opcode) -> Option<Event<'_>> {
+        let payload = self.control.as_ref()?.as_slice();
+        Some(Event::Control(match opcode {
+            Opcode::Ping => Control::Ping(payload),
+            Opcode::Close => Control::Close(close_reason(payload).ok()?),
+            _ => Control::Pong(payload),
+        }))
     }
 
     /// The message of the assembly.
@@ -157,6 +175,10 @@ impl Connection {
         let Some(header) = self.next_header(input)? else {
             return Ok(Step::Starved);
         };
+        if header.opcode.is_control() {
+            // What was handed out.
+            self.control = None;
+        }
         let whole = header.payload_bytes <= input.remaining() as u64;
         if !header.opcode.is_control() && self.phase == Phase::Open {
             let single = header.fin && header.opcode != Opcode::Continuation;
@@ -310,11 +332,11 @@ impl Connection {
         Ok(if ended { Step::Again } else { Step::Starved })
     }
 
-    /// Handles a control frame, once it is whole.
+    /// Keeps what there is of a control frame, until it is whole.
     fn advance_control<'i>(
         &mut self,
         opcode: Opcode,
-        chunk: &[u8],
+        chunk: &'i [u8],
         ended: bool,
         now: Instant,
         out: &mut Vec<u8>,
@@ -325,16 +347,43 @@ impl Connection {
                 .push(chunk);
             return Step::Starved;
         }
-        let held = self.control.take().map(|mut held| {
-            held.push(chunk);
-            held
-        });
-        let payload = held.as_ref().map_or(chunk, |held| held.as_slice());
-        match opcode {
-            Opcode::Close => self.close_received(payload, now),
-            Opcode::Ping => self.ping_received(payload, out),
-            _ => self.pinger.pong_received(payload),
+        let Some(mut held) = self.control.take() else {
+            let shown = self.control_received(opcode, chunk, now, out);
+            return shown.map_or(Step::Again, Step::Control);
+        };
+        held.push(chunk);
+        let is_shown = self.control_received(opcode, held.as_slice(), now, out);
+        if is_shown.is_none() {
+            return Step::Again;
         }
-        Step::Again
+        self.control = Some(held);
+        Step::HeldControl(opcode)
+    }
+
+    /// Handles a whole control frame, or finds that it is to be handed out.
+    fn control_received<'p>(
+        &mut self,
+        opcode: Opcode,
+        payload: &'p [u8],
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Option<Control<'p>> {
+        let hands_out = self.config.raw && self.phase == Phase::Open;
+        match opcode {
+            Opcode::Close => {
+                self.close_received(payload, now);
+                let reason = close_reason(payload).ok()?;
+                return hands_out.then_some(Control::Close(reason));
+            }
+            Opcode::Ping if hands_out => return Some(Control::Ping(payload)),
+            // Whoever would answer has closed.
+            Opcode::Ping if self.config.raw => {}
+            Opcode::Ping => self.ping_received(payload, out),
+            _ => {
+                let is_ours = self.pinger.pong_received(payload);
+                return (hands_out && !is_ours).then_some(Control::Pong(payload));
+            }
+        }
+        None
     }
 }

@@ -4,7 +4,7 @@
 
 use super::{Connection, ControlPayload, Phase, SendError};
 use crate::deflate::Compressor;
-use crate::frame::{self, HEADER_BYTES_MAX, Opcode};
+use crate::frame::{self, CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Opcode};
 use crate::mask;
 use crate::message::MessageKind;
 
@@ -55,6 +55,39 @@ impl Connection {
         } else {
             self.push_frame(opcode, payload, out);
         }
+        Ok(())
+    }
+
+    /// Appends a ping to `out`. The pong that answers it shows only where the
+    /// connection is [raw](crate::Config::raw).
+    ///
+    /// # Errors
+    /// [`SendError::ControlTooLong`] over 125 bytes, else as [`Connection::send`].
+    pub fn ping(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), SendError> {
+        self.control(Opcode::Ping, payload, out)
+    }
+
+    /// Appends a pong to `out`, asked for or not (RFC 6455, section 5.5.3).
+    ///
+    /// # Errors
+    /// As [`Connection::ping`].
+    pub fn pong(&mut self, payload: &[u8], out: &mut Vec<u8>) -> Result<(), SendError> {
+        self.control(Opcode::Pong, payload, out)
+    }
+
+    fn control(
+        &mut self,
+        opcode: Opcode,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), SendError> {
+        if !self.may_send() {
+            return Err(SendError::Closed);
+        }
+        if payload.len() > CONTROL_BYTES_MAX {
+            return Err(SendError::ControlTooLong);
+        }
+        self.push_frame(opcode, payload, out);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod endings;
 mod frames;
 mod keepalive;
 mod limits;
+mod raw;
 mod text;
 
 use core::time::Duration;
@@ -70,7 +71,7 @@ impl Bench {
         let mut input = Input::new(&mut bytes);
         let mut messages = Vec::new();
         while let Some(event) = self.connection.receive(&mut input, self.now, &mut self.out) {
-            let message = event.message();
+            let message = event.message().expect("a connection that is not raw");
             messages.push((message.kind(), message.payload().to_vec()));
         }
         assert!(input.is_empty());

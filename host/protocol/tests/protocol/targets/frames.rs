@@ -12,6 +12,8 @@ use wharf_protocol::{
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) messages: Vec<(MessageKind, Vec<u8>)>,
+    /// Control frames that were handed out, each behind how many messages.
+    pub(crate) controls: Vec<(usize, String)>,
     pub(crate) written: Vec<u8>,
     pub(crate) phase: Phase,
     pub(crate) ending: Option<Ending>,
@@ -49,6 +51,7 @@ impl Setup {
             max_frame_bytes,
             max_message_bytes,
             fragments_max: if bits & 32 == 0 { 64 } else { 3 },
+            raw: bits & 32 != 0,
             ..Config::default()
         };
         let keepalive = Keepalive {
@@ -70,6 +73,7 @@ impl Setup {
         let now = Instant::from_millis(0);
         let mut connection = self.connection();
         let (mut messages, mut written) = (Vec::new(), Vec::new());
+        let mut controls = Vec::new();
         let mut stream = stream.to_vec();
         let mut rest = &mut stream[..];
         let mut pieces = pieces.iter().cycle();
@@ -79,8 +83,10 @@ impl Setup {
             rest = behind;
             let mut input = Input::new(piece);
             while let Some(event) = connection.receive(&mut input, now, &mut written) {
-                let message = event.message();
-                messages.push((message.kind(), message.payload().to_vec()));
+                match event.message() {
+                    Some(message) => messages.push((message.kind(), message.payload().to_vec())),
+                    None => controls.push((messages.len(), format!("{event:?}"))),
+                }
             }
             assert!(input.is_empty(), "bytes are left");
         }
@@ -90,6 +96,7 @@ impl Setup {
         let phase = connection.phase();
         Seen {
             messages,
+            controls,
             written,
             phase,
             ending: connection.ending().cloned(),

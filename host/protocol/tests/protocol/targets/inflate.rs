@@ -39,8 +39,9 @@ fn connection(role: Role, params: deflate::Params) -> Connection {
 fn read(connection: &mut Connection, mut bytes: Vec<u8>) -> Result<Vec<u8>, u16> {
     let (now, mut out) = (Instant::from_millis(0), Vec::new());
     let mut input = Input::new(&mut bytes);
-    if let Some(event) = connection.receive(&mut input, now, &mut out) {
-        return Ok(event.message().payload().to_vec());
+    let event = connection.receive(&mut input, now, &mut out);
+    if let Some(message) = event.and_then(|event| event.message()) {
+        return Ok(message.payload().to_vec());
     }
     assert_eq!(connection.phase(), Phase::Concluding);
     connection.conclude(now, &mut out);
