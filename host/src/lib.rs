@@ -18,6 +18,7 @@
 //! those below it.
 
 mod clock;
+mod digest;
 mod fault;
 mod id;
 mod request;
@@ -49,15 +50,24 @@ mod ingress;
 
 mod config;
 
+mod control;
+
 mod server;
 
 pub use capability::{Capability, LogLimits};
 pub use catalog::{
-    Destination, Grants, InstanceModel, OriginRule, Page, PatternError, Secret, Settings, Template,
-    TopicPattern, TopicRule, TopicSettings, WebSocketSettings,
+    Destination, Grants, InstanceModel, OriginRule, Page, PatternError, Rollout, Secret, Settings,
+    Template, TopicPattern, TopicRule, TopicSettings, WebSocketSettings,
 };
-pub use config::{Config, ConfigError, RouteConfig};
-pub use guest::{EngineConfig, GuestLimits, Import, ProgramError, Report, World, inspect};
+pub use config::{Config, ConfigError, DeploymentSettings, Manifest, RouteConfig, TenantRules};
+pub use control::{
+    Change, CompileError, CompileLimits, DeployError, Deployment, DeploymentName, HistoryEntry,
+    Prepared, Published, Registry, Step, Upload, Version, compile_in_this_process,
+};
+pub use digest::Digest;
+pub use guest::{
+    EngineConfig, GuestLimits, Import, Precompiled, ProgramError, Report, World, inspect,
+};
 pub use ingress::{IngressLimits, TlsError, TlsFiles};
 pub use outbound::OutboundSettings;
 pub use server::{Builder, Route, Server, Source, Stats};

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use wharf::{Builder, Config, GuestLimits, InstanceModel, Route, Server};
+use wharf::{Builder, CompileLimits, Config, Digest, GuestLimits, InstanceModel, Route, Server};
 
 use crate::telemetry::LogFormat;
 
@@ -80,6 +80,9 @@ enum Command {
     /// Says whether a component would run, and why not.
     #[command(after_long_help = CHECK_HELP)]
     Check(Check),
+    /// Compiles a component from standard input to standard output; the server calls it.
+    #[command(hide = true)]
+    Compile(Compile),
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +115,25 @@ struct Check {
     component: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct Compile {
+    /// The digest of the component.
+    #[arg(long)]
+    source: Digest,
+    /// What the server's engine needs of compiled components.
+    #[arg(long)]
+    engine: Digest,
+    /// Memory that it may use.
+    #[arg(long)]
+    memory_bytes_max: u64,
+    /// CPU time that it may use.
+    #[arg(long)]
+    cpu_ms_max: u64,
+    /// Size that the component may have.
+    #[arg(long)]
+    component_bytes_max: usize,
+}
+
 #[derive(Clone, Debug)]
 enum Instance {
     Model(InstanceModel),
@@ -131,6 +153,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(serve) => run(&serve),
         Command::Check(check) => inspect(&check.component),
+        Command::Compile(arguments) => compile(&arguments),
     };
     outcome.unwrap_or_else(|error| {
         // Nothing can be done about a standard error that is gone.
@@ -149,6 +172,16 @@ fn inspect(file: &Path) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn compile(arguments: &Compile) -> ! {
+    let limits = CompileLimits {
+        memory_bytes_max: arguments.memory_bytes_max,
+        cpu_max: Duration::from_millis(arguments.cpu_ms_max),
+        component_bytes_max: arguments.component_bytes_max,
+    };
+    let (source, engine) = (&arguments.source, &arguments.engine);
+    std::process::exit(wharf::compile_in_this_process(source, engine, &limits))
 }
 
 fn run(arguments: &Serve) -> Result<ExitCode> {
@@ -178,6 +211,11 @@ fn describe(arguments: &Serve) -> Result<Builder> {
     };
     for warning in &config.warnings {
         tracing::warn!("{warning}");
+    }
+    if let Some(deployments) = &mut config.deployments {
+        // Not by its name: that may belong to another version meanwhile.
+        let own = || PathBuf::from("/proc/self/exe");
+        deployments.compiler.get_or_insert_with(own);
     }
     if !arguments.listen.is_empty() {
         config.listen.clone_from(&arguments.listen);

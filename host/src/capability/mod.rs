@@ -12,7 +12,7 @@ use wasmtime::component::ResourceTable;
 use crate::catalog::Route;
 use crate::kv::Kv;
 use crate::mailbox::{Lane, Members};
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, OutboundSettings};
 use crate::timers::{Owner, Timers};
 use crate::topics::Topics;
 
@@ -56,13 +56,10 @@ impl Services {
         self.topics.flush();
         self.lane.cork.release();
     }
-}
 
-#[cfg(test)]
-impl Services {
-    /// Those of the only worker of a server that stores nothing.
-    pub(crate) fn without_storage(lane: Rc<Lane>) -> Self {
-        use crate::outbound::OutboundSettings;
+    /// Those of the only worker of a server that stores nothing: for an instance that is tried, and
+    /// has no session.
+    pub(crate) fn alone(lane: Rc<Lane>) -> Self {
         let (addresses, mail) = crate::timers::addresses(1);
         let mail = mail.into_iter().next().expect("there is one worker");
         let topics = Topics::alone(Rc::clone(&lane));

@@ -1,5 +1,6 @@
 //! Where a component may connect to: a host, or all below one, and a port. Data and a pure rule.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// The port of an entry that names none.
@@ -52,6 +53,26 @@ impl Destination {
             host == self.host
         };
         fits && port == self.port
+    }
+
+    /// Whether everything that another destination covers is covered.
+    pub(crate) fn includes(&self, other: &Self) -> bool {
+        match (self.below, other.below) {
+            (false, true) => false,
+            (true, true) if self.host == other.host => self.port == other.port,
+            _ => self.covers(&other.host, other.port),
+        }
+    }
+}
+
+/// As it would be read.
+impl fmt::Display for Destination {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let star = if self.below { "*." } else { "" };
+        match self.host.contains(':') {
+            true => write!(formatter, "[{}]:{}", self.host, self.port),
+            false => write!(formatter, "{star}{}:{}", self.host, self.port),
+        }
     }
 }
 
@@ -116,6 +137,24 @@ mod tests {
         check("*.example", "example:443", false);
         check("*.example", ".example:443", false);
         check("*.example", "badexample:443", false);
+    }
+
+    #[test]
+    fn one_includes_another_if_it_covers_all_of_it() {
+        let includes = |wide: &str, narrow: &str| {
+            let read = |text| Destination::parse(text).expect("an entry");
+            assert_eq!(Destination::parse(&read(wide).to_string()), Ok(read(wide)));
+            read(wide).includes(&read(narrow))
+        };
+        assert!(includes("a.example", "a.example:443"));
+        assert!(!includes("a.example", "a.example:80"));
+        assert!(includes("*.example", "a.example"));
+        assert!(includes("*.example", "*.example"));
+        assert!(includes("*.example", "*.a.example"));
+        assert!(!includes("*.a.example", "*.example"));
+        assert!(!includes("*.example", "*.example:80"));
+        assert!(!includes("a.example", "*.a.example"));
+        assert!(includes("[::1]:80", "[0:0:0:0:0:0:0:1]:80"));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod destination;
 mod grants;
 mod pattern;
+mod rollout;
 mod settings;
 mod topics;
 mod values;
@@ -24,6 +25,7 @@ pub(crate) use destination::split as split_authority;
 pub use grants::Grants;
 pub use pattern::{InstanceModel, PatternError, Template};
 pub(crate) use pattern::{params_of, percent_decode};
+pub use rollout::Rollout;
 pub use settings::WebSocketSettings;
 pub(crate) use topics::TOPIC_NAME_BYTES_MAX;
 pub use topics::{TopicPattern, TopicRule, TopicSettings};

@@ -59,6 +59,12 @@ impl TopicPattern {
             topic == self.text
         }
     }
+
+    /// Whether everything that another pattern covers is covered.
+    #[must_use]
+    pub fn includes(&self, other: &Self) -> bool {
+        self.covers(&other.text) && (self.any_end || !other.any_end)
+    }
 }
 
 impl fmt::Display for TopicPattern {

@@ -3,8 +3,10 @@
 //! Everything wrong is reported at once, each with file, line, key, value and what would be right.
 //! Starts nothing: the server is built from what comes out.
 
+mod deployments;
 mod document;
 mod log;
+mod manifest;
 mod outbound;
 mod route;
 mod storage;
@@ -17,7 +19,9 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+pub use self::deployments::{DeploymentSettings, TenantRules};
 use self::document::{Document, Problem, Section};
+pub use self::manifest::Manifest;
 pub use self::route::RouteConfig;
 use crate::capability::LogLimits;
 use crate::catalog::{self, Catalog, Page, ProgramId, Target, TopicRule};
@@ -41,6 +45,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// What components may store; `None` is nothing.
     pub storage: Option<StorageSettings>,
+    /// What may be deployed while the server runs; `None` is nothing.
+    pub deployments: Option<DeploymentSettings>,
     /// How much the handlers of a tenant may log.
     pub log: LogLimits,
     /// What holds for connections that handlers open.
@@ -88,29 +94,32 @@ impl Config {
     /// # Errors
     /// Every problem that it has.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
-        let table = DeTable::parse(text).map_err(|error| {
-            let at = error.span().map_or(0, |span| span.start);
-            let message = error.message().trim_end().replace('\n', ", ");
-            ConfigError::new(
-                text,
-                file,
-                vec![Problem {
-                    at,
-                    message: format!("not TOML: {message}"),
-                }],
-            )
-        })?;
-        let document = Document::new(text);
-        let folder = file.parent().unwrap_or(Path::new(""));
-        let top = Section::new(&document, "", 0, table.get_ref());
-        let config = read(&document, &top, folder);
-        top.finish();
-        let problems = document.into_problems();
-        if problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigError::new(text, file, problems))
-        }
+        checked(text, file, read)
+    }
+}
+
+/// Reads a text that came from `file` and says everything that is wrong with it.
+fn checked<T>(
+    text: &str,
+    file: &Path,
+    read: impl FnOnce(&Document<'_>, &Section<'_, '_>, &Path) -> T,
+) -> Result<T, ConfigError> {
+    let table = DeTable::parse(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        let message = error.message().trim_end().replace('\n', ", ");
+        let message = format!("not TOML: {message}");
+        ConfigError::new(text, file, vec![Problem { at, message }])
+    })?;
+    let document = Document::new(text);
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let top = Section::new(&document, "", 0, table.get_ref());
+    let outcome = read(&document, &top, folder);
+    top.finish();
+    let problems = document.into_problems();
+    if problems.is_empty() {
+        Ok(outcome)
+    } else {
+        Err(ConfigError::new(text, file, problems))
     }
 }
 
@@ -153,6 +162,7 @@ fn read(document: &Document<'_>, top: &Section<'_, '_>, folder: &Path) -> Config
     config.outbound = outbound::settings(top, folder);
     config.storage = storage::storage(top, folder);
     let has_storage = top.has("storage");
+    config.deployments = deployments::deployments(top, folder, has_storage);
     let mut served = Vec::new();
     for section in top.sections("route", "[[route]]") {
         if let Some(route) = route::route(&section, folder, has_storage) {

@@ -54,9 +54,19 @@ pub(super) fn route(
     folder: &Path,
     has_storage: bool,
 ) -> Option<RouteConfig> {
+    let mut route = served(section, has_storage);
+    route.tenant = tenant(section);
+    route.component = component(section, folder);
+    super::values::secrets(section, folder, &mut route.settings);
+    // Without a path there is a problem already.
+    (!route.path.is_empty()).then_some(route)
+}
+
+/// What a route and a manifest have in common: everything that names nothing of the server's.
+pub(super) fn served(section: &Section<'_, '_>, has_storage: bool) -> RouteConfig {
     let (path, params) = path(section).unzip();
     let mut route = RouteConfig {
-        path: path.clone().unwrap_or_default(),
+        path: path.unwrap_or_default(),
         host: host(section),
         component: PathBuf::new(),
         instance: instance(section, params.as_deref()),
@@ -65,29 +75,41 @@ pub(super) fn route(
         subprotocols: subprotocols(section),
         websocket: WebSocketSettings::default(),
         guest: GuestLimits::default(),
-        tenant: tenant(section),
+        tenant: catalog::DEFAULT_TENANT.to_owned(),
         grants: Grants::default(),
-        settings: super::values::settings(section, folder),
+        settings: super::values::settings(section),
     };
     section.duration_or_off("idle", &mut route.idle);
-    route.grants = grants(section, &route.instance, has_storage);
-    if let Some(file) = section.text("component", COMPONENT) {
-        route.component = folder.join(file);
-        if !route.component.is_file() {
-            section.refuse(
-                "component",
-                format_args!("there is no file {}", route.component.display()),
-            );
+    if let Some(section) = section.section("grants", "[route.grants]") {
+        route.grants = grants(&section);
+        if route.grants.need_storage(&route.instance) && !has_storage {
+            refuse_storage(&section, &route.grants);
         }
-    } else if !section.has("component") {
-        section.missing("component", COMPONENT);
+        section.finish();
     }
     if let Some(section) = section.section("websocket", "[route.websocket]") {
         websocket(&section, &mut route.websocket);
         section.finish();
     }
     guest(section, &mut route);
-    path.map(|_| route)
+    route
+}
+
+fn component(section: &Section<'_, '_>, folder: &Path) -> PathBuf {
+    let Some(file) = section.text("component", COMPONENT) else {
+        if !section.has("component") {
+            section.missing("component", COMPONENT);
+        }
+        return PathBuf::new();
+    };
+    let file = folder.join(file);
+    if !file.is_file() {
+        section.refuse(
+            "component",
+            format_args!("there is no file {}", file.display()),
+        );
+    }
+    file
 }
 
 /// Reads one `[[page]]`.
@@ -231,44 +253,53 @@ fn subprotocols(section: &Section<'_, '_>) -> Vec<String> {
     names
 }
 
-/// A tenant's name.
+/// What a name of a tenant is.
+pub(super) const NAME: &str =
+    "right is a name of up to 64 letters, digits, `-`, `_` and `.`, such as \"acme\"";
+
+/// Whose a route is.
 pub(super) fn tenant(section: &Section<'_, '_>) -> String {
-    const TENANT: &str =
-        "right is a name of up to 64 letters, digits, `-`, `_` and `.`, such as \"acme\"";
-    match section.text("tenant", TENANT) {
-        Some(name) if is_name(&name) => name,
-        Some(_) => {
-            section.refuse("tenant", TENANT);
-            String::new()
-        }
+    match name(section, "tenant") {
+        Some(name) => name,
+        None if section.has("tenant") => String::new(),
         None => catalog::DEFAULT_TENANT.to_owned(),
     }
 }
 
-/// `[route.grants]`.
-fn grants(section: &Section<'_, '_>, instance: &InstanceModel, has_storage: bool) -> Grants {
+/// A tenant's name.
+pub(super) fn name(section: &Section<'_, '_>, key: &'static str) -> Option<String> {
+    let name = section.text(key, NAME)?;
+    if !is_name(&name) {
+        section.refuse(key, NAME);
+        return None;
+    }
+    Some(name)
+}
+
+/// A table of grants, of a route or of all that a tenant may have.
+pub(super) fn grants(section: &Section<'_, '_>) -> Grants {
+    let mut grants = Grants {
+        topics: super::topic::grant(section),
+        keyvalue: buckets(section),
+        http: super::outbound::grant(section),
+        precise_clocks: has_precise_clocks(section),
+        ..Grants::default()
+    };
+    section.flag("timers", &mut grants.timers);
+    section.flag("logging", &mut grants.logging);
+    section.flag("private_addresses", &mut grants.private_addresses);
+    grants
+}
+
+/// Says that there is nothing to keep what is granted.
+pub(super) fn refuse_storage(section: &Section<'_, '_>, grants: &Grants) {
     const NO_STORAGE: &str = "the server has no storage: add `[storage]` with \
         `path = \"wharf.redb\"`, or `path = \"memory\"` for what may be lost at its end";
-    let mut grants = Grants::default();
-    if let Some(section) = section.section("grants", "[route.grants]") {
-        grants.topics = super::topic::grant(&section);
-        grants.keyvalue = buckets(&section);
-        section.flag("timers", &mut grants.timers);
-        section.flag("logging", &mut grants.logging);
-        grants.http = super::outbound::grant(&section);
-        section.flag("private_addresses", &mut grants.private_addresses);
-        grants.precise_clocks = has_precise_clocks(&section);
-        if grants.need_storage(instance) && !has_storage {
-            let key = if grants.keyvalue.is_empty() {
-                "timers"
-            } else {
-                "keyvalue"
-            };
-            section.refuse(key, NO_STORAGE);
-        }
-        section.finish();
-    }
-    grants
+    let key = match grants.keyvalue.is_empty() {
+        true => "timers",
+        false => "keyvalue",
+    };
+    section.refuse(key, NO_STORAGE);
 }
 
 /// What its clocks show.
@@ -303,7 +334,7 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= CHARS_MAX && name.bytes().all(fits)
 }
 
-fn websocket(section: &Section<'_, '_>, settings: &mut WebSocketSettings) {
+pub(super) fn websocket(section: &Section<'_, '_>, settings: &mut WebSocketSettings) {
     section.duration_or_off("ping_interval", &mut settings.ping_interval);
     section.duration("timeout", &mut settings.timeout);
     section.size("max_frame_bytes", 125..=GIB, &mut settings.max_frame_bytes);
@@ -356,6 +387,20 @@ fn guest(section: &Section<'_, '_>, route: &mut RouteConfig) {
     let Some(section) = section.section("guest", "[route.guest]") else {
         return;
     };
+    guest_limits(&section, limits);
+    if limits.hostcall_bytes_max < message_bytes_max {
+        section.refuse(
+            "hostcall_bytes_max",
+            format_args!(
+                "the handler could not send a message of max_message_bytes ({message_bytes_max})"
+            ),
+        );
+    }
+    section.finish();
+}
+
+/// A table of limits, of a route or the largest that a tenant may ask for.
+pub(super) fn guest_limits(section: &Section<'_, '_>, limits: &mut GuestLimits) {
     section.size(
         "memory_bytes_max",
         64 << 10..=4 * GIB,
@@ -379,13 +424,4 @@ fn guest(section: &Section<'_, '_>, route: &mut RouteConfig) {
         8..=GIB,
         &mut limits.component_bytes_max,
     );
-    if limits.hostcall_bytes_max < message_bytes_max {
-        section.refuse(
-            "hostcall_bytes_max",
-            format_args!(
-                "the handler could not send a message of max_message_bytes ({message_bytes_max})"
-            ),
-        );
-    }
-    section.finish();
 }

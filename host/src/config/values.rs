@@ -13,29 +13,31 @@ const KEY_BYTES_MAX: usize = 256;
 /// What a setting or a secret may have.
 const VALUE_BYTES_MAX: usize = 64 << 10;
 
-/// Reads both tables; `None` if there is neither. `folder` is the config file's.
-pub(super) fn settings(route: &Section<'_, '_>, folder: &Path) -> Option<Settings> {
+/// Reads `[route.config]`; `None` if it is not there.
+pub(super) fn settings(route: &Section<'_, '_>) -> Option<Settings> {
+    let section = route.section("config", "[route.config]")?;
     let mut settings = Settings::default();
-    let config = route.section("config", "[route.config]");
-    let secrets = route.section("secrets", "[route.secrets]");
-    if config.is_none() && secrets.is_none() {
-        return None;
-    }
-    for (key, value) in config.iter().flat_map(Section::entries) {
-        let section = config.as_ref()?;
-        if let Some(text) = plain(section, key, value) {
+    for (key, value) in section.entries() {
+        if let Some(text) = plain(&section, key, value) {
             settings.values.insert(key.to_owned(), text);
         }
     }
-    for (key, value) in secrets.iter().flat_map(Section::entries) {
-        let section = secrets.as_ref()?;
+    Some(settings)
+}
+
+/// Reads `[route.secrets]` in addition. `folder` is the config file's.
+pub(super) fn secrets(route: &Section<'_, '_>, folder: &Path, settings: &mut Option<Settings>) {
+    let Some(section) = route.section("secrets", "[route.secrets]") else {
+        return;
+    };
+    let settings = settings.get_or_insert_default();
+    for (key, value) in section.entries() {
         if settings.values.contains_key(key) {
             section.refuse_hidden(key, value, "it is in [route.config], too: choose one");
-        } else if let Some(secret) = secret(section, key, value, folder) {
+        } else if let Some(secret) = secret(&section, key, value, folder) {
             settings.secrets.insert(key.to_owned(), secret);
         }
     }
-    Some(settings)
 }
 
 /// A text, a number or a flag, as a text.

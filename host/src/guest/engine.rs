@@ -14,6 +14,7 @@ use wasmtime::{
 
 use super::limits::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
 use super::ticker::Ticker;
+use crate::digest::Digest;
 
 /// How large an engine is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,7 @@ struct Shared {
     wasm: wasmtime::Engine,
     ticker: Ticker,
     config: EngineConfig,
+    is_for_conversations: bool,
     /// The one for conversations, made when the first of them is compiled.
     for_conversations: Mutex<Option<Engine>>,
 }
@@ -88,7 +90,7 @@ impl std::error::Error for EngineError {}
 impl Engine {
     /// Reserves the address space for all instances and starts the epoch thread.
     pub(crate) fn new(config: &EngineConfig) -> Result<Self, EngineError> {
-        Self::with(config, &wasm_config(config))
+        Self::with(config, &wasm_config(config), false)
     }
 
     /// An engine of the same size for components that are conversations: with tasks and streams of
@@ -104,12 +106,16 @@ impl Engine {
         wasm.concurrency_support(true)
             .wasm_component_model_async(true)
             .wasm_component_model_async_stackful(true);
-        let engine = Self::with(&self.0.config, &wasm)?;
+        let engine = Self::with(&self.0.config, &wasm, true)?;
         *known = Some(engine.clone());
         Ok(engine)
     }
 
-    fn with(config: &EngineConfig, wasm: &Config) -> Result<Self, EngineError> {
+    fn with(
+        config: &EngineConfig,
+        wasm: &Config,
+        is_for_conversations: bool,
+    ) -> Result<Self, EngineError> {
         let wasm =
             wasmtime::Engine::new(wasm).map_err(|error| EngineError(format!("{error:#}")))?;
         let of_ticker = wasm.clone();
@@ -119,8 +125,19 @@ impl Engine {
             wasm,
             ticker,
             config: *config,
+            is_for_conversations,
             for_conversations: Mutex::default(),
         })))
+    }
+
+    /// What compiled components must have in common with it to be loaded: wasmtime's version and
+    /// settings, and the processor. The number of instances is no part of it.
+    pub(crate) fn compatibility(&self) -> Digest {
+        Digest::of_hashed(self.0.wasm.precompile_compatibility_hash())
+    }
+
+    pub(super) fn is_for_conversations(&self) -> bool {
+        self.0.is_for_conversations
     }
 
     pub(super) fn wasm(&self) -> &wasmtime::Engine {

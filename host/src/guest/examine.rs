@@ -107,6 +107,9 @@ pub enum ProgramError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It was compiled by another build of the host, or for another kind of processor: compile it
+    /// again.
+    CompiledElsewhere(String),
     /// Its memory or a table is larger from the start than its limit.
     OverLimit {
         /// The limit's name.
@@ -155,16 +158,7 @@ impl fmt::Display for ProgramError {
                 "the component imports {PACKAGE}/conversation, which is for those that export \
                  {PACKAGE}/conversation-handler@{VERSION}; a handler uses {PACKAGE}/sessions"
             ),
-            Self::NoHandler { exports } => {
-                write!(
-                    formatter,
-                    "the component does not export {PACKAGE}/handler@{VERSION}; "
-                )?;
-                match exports.as_slice() {
-                    [] => formatter.write_str("it exports nothing"),
-                    exports => write!(formatter, "it exports {}", exports.join(", ")),
-                }
-            }
+            Self::NoHandler { exports } => no_handler(formatter, exports),
             Self::NoTimerHandler => write!(
                 formatter,
                 "the component imports {PACKAGE}/timers and does not export \
@@ -178,6 +172,10 @@ impl fmt::Display for ProgramError {
                     "{function} is not as version {VERSION} of {PACKAGE} says: {reason}"
                 )
             }
+            Self::CompiledElsewhere(reason) => write!(
+                formatter,
+                "the component was not compiled by this host, and has to be compiled again: {reason}"
+            ),
             Self::OverLimit { limit, needs, max } => {
                 // `memory_bytes_max` is in bytes, `table_elements_max` in elements.
                 let unit = limit.split('_').nth(1).unwrap_or_default();
@@ -203,6 +201,17 @@ fn no_control_handler(formatter: &mut fmt::Formatter<'_>, converses: bool) -> fm
          {PACKAGE}/control-handler@{VERSION}: nobody would answer pings and close frames; in \
          Rust, implement ControlHandler and write export!(MyHandler, control)"
     )
+}
+
+fn no_handler(formatter: &mut fmt::Formatter<'_>, exports: &[String]) -> fmt::Result {
+    write!(
+        formatter,
+        "the component does not export {PACKAGE}/handler@{VERSION}; "
+    )?;
+    match exports {
+        [] => formatter.write_str("it exports nothing"),
+        exports => write!(formatter, "it exports {}", exports.join(", ")),
+    }
 }
 
 impl std::error::Error for ProgramError {}
@@ -321,14 +330,7 @@ pub(super) fn examine(
     bytes: &[u8],
     limits: &GuestLimits,
 ) -> Result<Examined, ProgramError> {
-    if bytes.len() > limits.component_bytes_max {
-        let bytes_max = limits.component_bytes_max;
-        return Err(ProgramError::TooLarge {
-            bytes: bytes.len(),
-            bytes_max,
-        });
-    }
-    check_kind(bytes)?;
+    check_file(bytes, limits)?;
     // Names of imports and exports stand in the file as they are. One that only happens to contain
     // this name is compiled once more.
     if contains(bytes, CONVERSATION.as_bytes()) {
@@ -361,6 +363,11 @@ fn examine_on(
 ) -> Result<Examined, ProgramError> {
     let component = Component::from_binary(engine.wasm(), bytes)
         .map_err(|error| ProgramError::Invalid(format!("{error:#}")))?;
+    Ok(look(engine, component, limits))
+}
+
+/// Looks at a compiled component.
+pub(super) fn look(engine: &Engine, component: Component, limits: &GuestLimits) -> Examined {
     let ty = component.component_type();
     let wasm = engine.wasm();
     let imports = ty
@@ -371,7 +378,7 @@ fn examine_on(
         })
         .collect();
     let export_names: Vec<String> = ty.exports(wasm).map(|(name, _)| name.to_owned()).collect();
-    Ok(Examined {
+    Examined {
         exports: find_exports(&component, &export_names),
         fits: check_fits(&component, limits),
         asks_for_requests: ty.imports(wasm).any(|(name, import)| {
@@ -382,7 +389,19 @@ fn examine_on(
         export_names,
         component,
         engine: engine.clone(),
-    })
+    }
+}
+
+/// What can be said about a file without compiling it: its size, and whether it is a component.
+pub(crate) fn check_file(bytes: &[u8], limits: &GuestLimits) -> Result<(), ProgramError> {
+    if bytes.len() > limits.component_bytes_max {
+        let bytes_max = limits.component_bytes_max;
+        return Err(ProgramError::TooLarge {
+            bytes: bytes.len(),
+            bytes_max,
+        });
+    }
+    check_kind(bytes)
 }
 
 /// Tells a component (layer 1 in the preamble of the component model's binary format) from what

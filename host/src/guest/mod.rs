@@ -10,21 +10,24 @@ mod examine;
 mod inspect;
 mod instance;
 mod limits;
+mod precompiled;
 mod program;
 mod started;
 mod state;
 mod streaming;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod ticker;
 mod trap;
 
 pub(crate) use self::engine::Engine;
 pub use self::engine::EngineConfig;
+pub(crate) use self::examine::check_file;
 pub use self::examine::{Import, ProgramError, World};
 pub use self::inspect::{Report, inspect};
 pub(crate) use self::instance::Instance;
 pub use self::limits::GuestLimits;
+pub use self::precompiled::Precompiled;
 pub(crate) use self::program::Program;
 pub(crate) use self::streaming::{Floor, Incoming, Stage};
 pub(crate) use crate::capability::bindings::{Acceptance, Rejection};

@@ -10,6 +10,7 @@ use wasmtime::component::{InstancePre, Linker};
 use super::engine::Engine;
 use super::examine::{Examined, Exports, ProgramError, World, examine};
 use super::limits::GuestLimits;
+use super::precompiled::Precompiled;
 use super::state::State;
 use crate::capability::{
     Capability, control, conversation, http, keyvalue, link_wasi, logging, sessions, settings,
@@ -43,10 +44,7 @@ impl Program {
         grants: &Grants,
     ) -> Result<Self, ProgramError> {
         let started = Instant::now();
-        let examined = examine(engine, bytes, limits)?;
-        let exports = examined.check()?;
-        examined.check_grants(&exports, grants)?;
-        let linked = link(&examined)?;
+        let program = Self::of(examine(engine, bytes, limits)?, name, limits, grants)?;
         let milliseconds = started.elapsed().as_millis();
         tracing::debug!(
             component = name,
@@ -54,6 +52,29 @@ impl Program {
             milliseconds,
             "compiled"
         );
+        Ok(program)
+    }
+
+    /// Checks a component that was compiled before. Takes about a millisecond.
+    pub(crate) fn load(
+        engine: &Engine,
+        name: &str,
+        precompiled: &Precompiled,
+        limits: &GuestLimits,
+        grants: &Grants,
+    ) -> Result<Self, ProgramError> {
+        Self::of(precompiled.examine(engine, limits)?, name, limits, grants)
+    }
+
+    fn of(
+        examined: Examined,
+        name: &str,
+        limits: &GuestLimits,
+        grants: &Grants,
+    ) -> Result<Self, ProgramError> {
+        let exports = examined.check()?;
+        examined.check_grants(&exports, grants)?;
+        let linked = link(&examined)?;
         // HTTP uses the streams of WASI, even of a component that imports none of them itself.
         let has_http = examined.needs(Capability::Http);
         let has_wasi = has_http || examined.needs(Capability::Wasi);
@@ -95,9 +116,14 @@ impl Program {
         self.exports.on_connect.is_some()
     }
 
+    /// Which world it implements.
+    pub(crate) fn world(&self) -> World {
+        self.exports.world()
+    }
+
     /// Whether each of its sessions is a conversation.
     pub(crate) fn converses(&self) -> bool {
-        self.exports.world() == World::Conversation
+        self.world() == World::Conversation
     }
 }
 

@@ -105,7 +105,7 @@ fn around(members: Members) -> Surroundings {
     Surroundings {
         members,
         route: Arc::new(Route::new("/", Target::Component(ProgramId(0)))),
-        services: Rc::new(Services::without_storage(lane)),
+        services: Rc::new(Services::alone(lane)),
         timer_owner: Owner::Session(0),
     }
 }
@@ -116,7 +116,7 @@ const MESSAGES: &str = "(func (export \"on-messages\") (param i32 i32))";
 const CLOSE: &str = "(func (export \"on-close\") (param i64 i32 i32 i32 i32 i32))";
 
 /// A component around the functions of a core module; functions left out do nothing.
-fn component(functions: &str) -> Vec<u8> {
+pub(crate) fn component(functions: &str) -> Vec<u8> {
     component_that_imports("", "", functions)
 }
 

@@ -112,7 +112,7 @@ impl Kv {
         storage.write_blocking(|transaction| {
             transaction.open_table(VALUES)?;
             transaction.open_table(USAGE)?;
-            Ok(())
+            Ok::<_, StorageError>(())
         })?;
         let quota = Quota {
             bytes_max: settings.tenant_bytes_max,

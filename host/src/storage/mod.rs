@@ -12,6 +12,7 @@ mod writer;
 use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
+use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -112,31 +113,47 @@ impl Storage {
     /// # Errors
     /// Where the database is and what hinders, with what would be right.
     pub(crate) fn open(settings: &StorageSettings) -> Result<(Self, JoinHandle<()>), String> {
-        let mut builder = Database::builder();
-        builder.set_cache_size(settings.cache_bytes);
-        let database = match &settings.place {
-            StoragePlace::Memory => builder
-                .create_with_backend(InMemoryBackend::new())
-                .map_err(|error| format!("the storage in memory: {error}"))?,
-            StoragePlace::File(file) => open_file(&mut builder, file)?,
-        };
-        check_format(&database)
-            .map_err(|reason| format!("the storage {}: {reason}", settings.place))?;
-        let database = Arc::new(database);
-        let (jobs, inlet) = mpsc::channel();
-        let failure = Arc::new(Failure::default());
-        let of_writer = (Arc::clone(&database), Arc::clone(&failure));
+        let (storage, inlet) = Self::of(open_database(settings)?, settings)?;
+        let of_writer = (Arc::clone(&storage.database), Arc::clone(&storage.failure));
         let thread = std::thread::Builder::new()
             .name("wharf-storage".into())
             .spawn(move || writer::run(&of_writer.0, &of_writer.1, &inlet))
             .map_err(|error| format!("a thread for the storage: {error}"))?;
+        Ok((storage, thread))
+    }
+
+    /// A small database that must not be wrong: every page is compared with its checksum. It has no
+    /// thread: all writes are [`Storage::write_blocking`], and it is closed with the last handle.
+    pub(crate) fn open_checked(settings: &StorageSettings) -> Result<Self, String> {
+        // A damaged file can make redb break its own promises before it has seen the damage.
+        let checked = catch_unwind(|| {
+            let mut database = open_database(settings)?;
+            let was_sound = database
+                .check_integrity()
+                .map_err(|error| damaged(&settings.place, &error))?;
+            if !was_sound {
+                tracing::warn!(place = %settings.place, "the storage was repaired");
+            }
+            Ok(database)
+        });
+        let database = checked.unwrap_or_else(|_| Err(damaged(&settings.place, &"it panicked")))?;
+        Ok(Self::of(database, settings)?.0)
+    }
+
+    fn of(
+        database: Database,
+        settings: &StorageSettings,
+    ) -> Result<(Self, mpsc::Receiver<Box<dyn Job>>), String> {
+        check_format(&database)
+            .map_err(|reason| format!("the storage {}: {reason}", settings.place))?;
+        let (jobs, inlet) = mpsc::channel();
         let storage = Self {
-            database,
+            database: Arc::new(database),
             jobs,
             room: Arc::new(Semaphore::new(WAITING_BYTES_MAX / PIECE_BYTES)),
-            failure,
+            failure: Arc::default(),
         };
-        Ok((storage, thread))
+        Ok((storage, inlet))
     }
 
     /// What is committed now, and stays so while the transaction lives.
@@ -175,16 +192,35 @@ impl Storage {
         outcome.await.map_err(|_| StorageError::ended())?
     }
 
-    /// As [`Storage::write`], for a thread that may stand still: in a transaction of its own.
-    pub(crate) fn write_blocking<T>(
+    /// As [`Storage::write`], for a thread that may stand still: in a transaction of its own, so
+    /// that an error of the work takes back its own changes and nothing else.
+    pub(crate) fn write_blocking<T, E: From<StorageError>>(
         &self,
-        work: impl FnOnce(&WriteTransaction) -> Result<T, StorageError>,
-    ) -> Result<T, StorageError> {
-        let transaction = self.database.begin_write()?;
+        work: impl FnOnce(&WriteTransaction) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let transaction = self.database.begin_write().map_err(StorageError::from)?;
         let outcome = work(&transaction)?;
-        transaction.commit()?;
+        transaction.commit().map_err(StorageError::from)?;
         Ok(outcome)
     }
+}
+
+fn open_database(settings: &StorageSettings) -> Result<Database, String> {
+    let mut builder = Database::builder();
+    builder.set_cache_size(settings.cache_bytes);
+    match &settings.place {
+        StoragePlace::Memory => builder
+            .create_with_backend(InMemoryBackend::new())
+            .map_err(|error| format!("the storage in memory: {error}")),
+        StoragePlace::File(file) => open_file(&mut builder, file),
+    }
+}
+
+fn damaged(place: &StoragePlace, what: &dyn fmt::Display) -> String {
+    format!(
+        "the storage {place}: it is damaged ({what}); put a copy of it in its place, or move it \
+         away to begin anew"
+    )
 }
 
 fn open_file(builder: &mut Builder, file: &Path) -> Result<Database, String> {
@@ -211,9 +247,9 @@ fn open_file(builder: &mut Builder, file: &Path) -> Result<Database, String> {
             ErrorKind::InvalidData => at(&no_database(file, &error)),
             _ => at(&error.to_string()),
         },
-        DatabaseError::Storage(redb::StorageError::Corrupted(what)) => at(&format!(
-            "it is damaged ({what}); put a copy of it in its place, or move it away to begin anew"
-        )),
+        DatabaseError::Storage(redb::StorageError::Corrupted(what)) => {
+            damaged(&StoragePlace::File(file.to_owned()), &what)
+        }
         error => at(&error.to_string()),
     })
 }

@@ -44,7 +44,7 @@ fn what_is_written_is_there_after_a_restart() {
     let settings = folder.settings("a.redb");
     for round in 0..3 {
         let (storage, thread) = Storage::open(&settings).expect("it opens");
-        let seen = storage.write_blocking(move |transaction| {
+        let seen: Result<_, StorageError> = storage.write_blocking(move |transaction| {
             let mut numbers = transaction.open_table(NUMBERS)?;
             let last = numbers.last()?.map(|(key, _)| key.value());
             numbers.insert(round, round)?;
@@ -181,7 +181,7 @@ fn a_file_that_was_cut_is_refused_or_read() {
     let file = folder.0.join("a.redb");
     let settings = folder.settings("a.redb");
     let (storage, thread) = Storage::open(&settings).expect("it opens");
-    let wrote = storage.write_blocking(|transaction| {
+    let wrote: Result<(), StorageError> = storage.write_blocking(|transaction| {
         let mut numbers = transaction.open_table(NUMBERS)?;
         (0..10_000).try_for_each(|number| numbers.insert(number, number).map(drop))?;
         Ok(())

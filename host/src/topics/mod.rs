@@ -212,7 +212,6 @@ impl Topics {
     }
 }
 
-#[cfg(test)]
 impl Topics {
     /// The topics of a server with one worker and no rules.
     pub(crate) fn alone(lane: Rc<Lane>) -> Self {

@@ -27,7 +27,7 @@ fn ingress(limits: IngressLimits) -> Rc<Ingress> {
     let (peer, _) = mpsc::unbounded_channel();
     let dispatcher = Dispatcher::new(DispatcherParts {
         worker: 0,
-        services: Rc::new(Services::without_storage(Rc::new(Lane::new(
+        services: Rc::new(Services::alone(Rc::new(Lane::new(
             std::time::Instant::now(),
             0,
             0,

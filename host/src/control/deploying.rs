@@ -1,0 +1,315 @@
+//! The steps of a deploy: what is kept, compiled, checked and tried before one transaction makes a
+//! version the current one; and what is removed afterwards.
+
+use std::sync::Arc;
+
+use super::error::DeployError;
+use super::latest;
+use super::name::DeploymentName;
+use super::permission;
+use super::pins::Pin;
+use super::records::{self, Changing, CompiledRecord, Of, Version, View};
+use super::registry::{Published, Registry, now_unix_ms, read_manifest};
+use super::signature;
+use super::trial;
+use crate::config::{Manifest, TenantRules};
+use crate::digest::Digest;
+use crate::guest::{Precompiled, Program, ProgramError, check_file};
+
+/// What somebody brings.
+#[derive(Clone, Copy, Debug)]
+pub struct Upload<'a> {
+    /// Whose it is; who may say so is for the caller to know.
+    pub tenant: &'a str,
+    /// The deployment's name.
+    pub name: &'a str,
+    /// The component's bytes.
+    pub component: &'a [u8],
+    /// The text of its `wharf.toml`.
+    pub manifest: &'a str,
+    /// 64 bytes of ed25519 over the 32 bytes of the component's SHA-256; only if the tenant's
+    /// components have to be signed.
+    pub signature: Option<&'a [u8]>,
+    /// Who deploys it, for the history.
+    pub by: &'a str,
+}
+
+/// How far a deploy has come; in this order. What is compiled already is not compiled again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// The component is on the disk, without its name.
+    ArtifactWritten,
+    /// The component is kept under its digest.
+    ArtifactKept,
+    /// It is compiled, and that is on the disk, without its name.
+    Compiled,
+    /// What was compiled is kept.
+    CompiledKept,
+    /// Its digest is recorded.
+    CompiledRecorded,
+    /// World, imports and limits are as they should be.
+    Checked,
+    /// An instance has started.
+    Started,
+    /// It is the current version.
+    Recorded,
+    /// That the registry has changed is noted beside it.
+    Noted,
+    /// What no version needs any more is removed.
+    Collected,
+}
+
+/// A version that could become the current one. Its files are kept while it lives.
+#[derive(Debug)]
+pub struct Prepared {
+    tenant: String,
+    name: DeploymentName,
+    version: Version,
+    manifest: Manifest,
+    component: Precompiled,
+    _pin: Pin,
+}
+
+impl Prepared {
+    /// What it would be as a version; it gets its number when it is published.
+    #[must_use]
+    pub fn version(&self) -> &Version {
+        &self.version
+    }
+
+    /// What its manifest says.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Its component, compiled.
+    #[must_use]
+    pub fn component(&self) -> &Precompiled {
+        &self.component
+    }
+}
+
+impl Registry {
+    /// Does all of [`Registry::prepare`] and [`Registry::publish`]. Takes as long as compiling
+    /// does; `observe` is told how far it is. `expected` is the generation that the deployment has
+    /// now; zero if there never was one.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub fn deploy(
+        &self,
+        upload: &Upload<'_>,
+        expected: u64,
+        observe: &mut dyn FnMut(Step),
+    ) -> Result<Published, DeployError> {
+        // Said before the work rather than after it; what counts is asked again at the end.
+        let found = self.generation(upload.tenant, upload.name)?;
+        if found != expected {
+            return Err(DeployError::Conflict { expected, found });
+        }
+        let prepared = self.prepare(upload, observe)?;
+        self.publish(prepared, expected, observe)
+    }
+
+    /// Keeps, compiles, checks and tries an upload. Changes no deployment.
+    ///
+    /// # Errors
+    /// Why it could not be deployed.
+    pub fn prepare(
+        &self,
+        upload: &Upload<'_>,
+        observe: &mut dyn FnMut(Step),
+    ) -> Result<Prepared, DeployError> {
+        let name = upload.name.parse()?;
+        let rules = self.rules(upload.tenant)?;
+        let manifest = read_manifest(upload.manifest, upload.tenant)?;
+        let refused = permission::refused(&manifest.route, rules);
+        if !refused.is_empty() {
+            return Err(DeployError::NotAllowed(refused));
+        }
+        let mut limits = manifest.route.guest.clone();
+        let most = self.0.settings.component_bytes_max;
+        limits.component_bytes_max = limits.component_bytes_max.min(most);
+        check_file(upload.component, &limits)?;
+        let artifact = Digest::of(upload.component);
+        let signed_by = signature::signer(&rules.signers, &artifact, upload.signature)?;
+        let pin = self.0.pins.pin(artifact);
+        let artifacts = &self.0.artifacts;
+        artifacts.keep(&artifact, upload.component, observe)?;
+        let (component, program) = self.sound(&name, &artifact, &manifest, observe)?;
+        observe(Step::Checked);
+        trial::start(&Arc::new(program), upload.tenant)?;
+        observe(Step::Started);
+        let version = Version {
+            number: 0,
+            artifact,
+            bytes: upload.component.len() as u64,
+            manifest: upload.manifest.to_owned(),
+            at_unix_ms: now_unix_ms(),
+            by: upload.by.to_owned(),
+            signed_by,
+        };
+        Ok(Prepared {
+            tenant: upload.tenant.to_owned(),
+            name,
+            version,
+            manifest,
+            component,
+            _pin: pin,
+        })
+    }
+
+    /// Makes what was prepared the current version.
+    ///
+    /// # Errors
+    /// Why nothing was changed: above all [`DeployError::Conflict`].
+    pub fn publish(
+        &self,
+        prepared: Prepared,
+        expected: u64,
+        observe: &mut dyn FnMut(Step),
+    ) -> Result<Published, DeployError> {
+        let (tenant, name) = (prepared.tenant.as_str(), &prepared.name);
+        let of = Of { tenant, name };
+        let settings = &self.0.settings;
+        let mut version = prepared.version;
+        let head = self.0.storage.write_blocking(|transaction| {
+            let mut changing = Changing::new(transaction)?;
+            let old = changing.expect(&of, expected)?;
+            let max = settings.tenant_deployments_max;
+            if old.current.is_none() && changing.count(tenant)? >= max {
+                return Err(DeployError::TooMany(max));
+            }
+            version.number = old.generation + 1;
+            changing.deploy(&of, &old, &version, settings.versions_kept)
+        })?;
+        observe(Step::Recorded);
+        self.note();
+        observe(Step::Noted);
+        self.collect();
+        observe(Step::Collected);
+        let generation = head.generation;
+        let (artifact, by) = (version.artifact, version.by);
+        tracing::info!(tenant, deployment = %name, generation, %artifact, by, "deployed");
+        Ok(Published {
+            deployment: self.deployment(&of, &head)?,
+            manifest: prepared.manifest,
+            component: prepared.component,
+        })
+    }
+
+    fn rules(&self, tenant: &str) -> Result<&TenantRules, DeployError> {
+        let rules = self.0.settings.tenants.get(tenant);
+        rules.ok_or_else(|| DeployError::UnknownTenant(tenant.to_owned()))
+    }
+
+    /// A component that was compiled before or is compiled now, and is as its manifest says.
+    pub(super) fn sound(
+        &self,
+        name: &DeploymentName,
+        artifact: &Digest,
+        manifest: &Manifest,
+        observe: &mut dyn FnMut(Step),
+    ) -> Result<(Precompiled, Program), DeployError> {
+        if let Some(kept) = self.kept(artifact)? {
+            match self.check(name, &kept, manifest) {
+                Err(DeployError::Program(ProgramError::CompiledElsewhere(reason))) => {
+                    tracing::warn!(%artifact, reason, "compiled again");
+                }
+                checked => return checked.map(|program| (kept, program)),
+            }
+        }
+        let compiled = self.compile(artifact, observe)?;
+        let program = self.check(name, &compiled, manifest)?;
+        Ok((compiled, program))
+    }
+
+    /// What was compiled before, if it is all there and of this engine.
+    fn kept(&self, artifact: &Digest) -> Result<Option<Precompiled>, DeployError> {
+        let record = match View::new(&self.0.storage)?.compiled(artifact) {
+            Ok(Some(record)) if record.engine == self.0.compatibility => record,
+            Ok(_) => return Ok(None),
+            Err(DeployError::Damaged(what)) => {
+                tracing::warn!(%artifact, what, "compiled again");
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let kept = self.0.artifacts.compiled(artifact, &record.code)?;
+        if kept.is_none() {
+            tracing::warn!(%artifact, "what was compiled is damaged: compiled again");
+        }
+        Ok(kept)
+    }
+
+    fn compile(
+        &self,
+        artifact: &Digest,
+        observe: &mut dyn FnMut(Step),
+    ) -> Result<Precompiled, DeployError> {
+        let shared = &self.0;
+        // For its error, which says more than that of a compiler that finds another digest.
+        shared.artifacts.component(artifact)?;
+        let input = shared.artifacts.open(artifact)?;
+        let folder = &shared.artifacts.0;
+        let (draft, bytes) = shared
+            .compiler
+            .compile(&shared.engine, artifact, input, folder)?;
+        let code = Digest::of(&bytes);
+        observe(Step::Compiled);
+        shared.artifacts.keep_compiled(artifact, &draft)?;
+        observe(Step::CompiledKept);
+        let engine = shared.compatibility;
+        let record = CompiledRecord { engine, code };
+        records::note_compiled(&shared.storage, artifact, &record)?;
+        observe(Step::CompiledRecorded);
+        Ok(Precompiled::kept(bytes, &code).expect("the digest was taken of these bytes"))
+    }
+
+    fn check(
+        &self,
+        name: &DeploymentName,
+        component: &Precompiled,
+        manifest: &Manifest,
+    ) -> Result<Program, DeployError> {
+        let route = &manifest.route;
+        let mut grants = route.grants.clone();
+        grants.settings = route.settings.is_some();
+        grants.raw = route.websocket.raw;
+        let engine = &self.0.engine;
+        let program = Program::load(engine, name.as_str(), component, &route.guest, &grants)?;
+        if route.idle.is_some() && program.converses() {
+            let why = "[route] idle: a conversation cannot sleep, leave it out";
+            return Err(DeployError::NotAllowed(vec![why.to_owned()]));
+        }
+        Ok(program)
+    }
+
+    /// Notes beside the registry that it has changed. It has, so a failure is no reason to say that
+    /// it has not.
+    pub(super) fn note(&self) {
+        let changes = View::new(&self.0.storage).and_then(|view| view.changes());
+        let folder = &self.0.artifacts.0;
+        if let Err(error) = changes.and_then(|changes| latest::write(folder, changes)) {
+            tracing::warn!("the latest change is not noted: {error}");
+        }
+    }
+
+    /// Removes the files that no version needs. What cannot be removed costs room, no more.
+    pub(super) fn collect(&self) {
+        let shared = &self.0;
+        let collected = shared.pins.hold(|pinned| {
+            let mut keep = View::new(&shared.storage)?.artifacts()?;
+            keep.extend(pinned);
+            records::forget_compiled(&shared.storage, &keep)?;
+            let removed = shared.artifacts.collect(&keep);
+            removed.map_err(|error| DeployError::disk("remove old artifacts", &error))
+        });
+        match collected {
+            Ok(0) => {}
+            Ok(artifacts) => tracing::info!(artifacts, "removed what no version needs"),
+            Err(error) => tracing::warn!("old artifacts stay: {error}"),
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! The registry: which deployments there are, with their versions, and the way back.
+//!
+//! A deploy goes up one step at a time, and nothing counts before the last: the component is kept,
+//! compiled, checked and tried, then one transaction makes it the current version. Killed in
+//! between, the old version is the current one, and what lies about is removed at the next start.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::artifacts::{Artifacts, PARTS};
+use super::compiler::{Compiler, ENGINE};
+use super::error::DeployError;
+use super::files::Folder;
+use super::latest;
+use super::name::DeploymentName;
+use super::pins::Pins;
+use super::records::{self, Author, Changing, Head, HistoryEntry, Of, Version, View};
+use crate::config::{DeploymentSettings, Manifest};
+use crate::digest::Digest;
+use crate::guest::{Engine, Precompiled, ProgramError};
+use crate::storage::{Storage, StoragePlace, StorageSettings};
+
+/// The registry's file in the folder of the deployments.
+const REGISTRY: &str = "registry.redb";
+/// Pages of the registry in memory: all of it, for most.
+const CACHE_BYTES: usize = 4 << 20;
+/// What a manifest is called in messages.
+const MANIFEST: &str = "wharf.toml";
+
+/// All deployments of a server; a clone means the same. One process at a time has a folder open.
+#[derive(Clone)]
+pub struct Registry(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) settings: DeploymentSettings,
+    pub(super) storage: Storage,
+    pub(super) artifacts: Artifacts,
+    pub(super) compiler: Compiler,
+    /// For checks and trials: small, and compatible with the one that serves.
+    pub(super) engine: Engine,
+    /// What that means.
+    pub(super) compatibility: Digest,
+    pub(super) pins: Pins,
+}
+
+/// What a tenant has under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deployment {
+    /// Whose it is.
+    pub tenant: String,
+    /// Its name.
+    pub name: DeploymentName,
+    /// Rises with every change: what a further change has to expect.
+    pub generation: u64,
+    /// The version that is served.
+    pub current: Version,
+    /// The version that a rollback brings back.
+    pub previous: Option<Version>,
+}
+
+/// What is to be served from now on.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The deployment as it is now.
+    pub deployment: Deployment,
+    /// The current version's manifest; its route's tenant is filled in.
+    pub manifest: Manifest,
+    /// The current version's component.
+    pub component: Precompiled,
+}
+
+impl Registry {
+    /// Opens the folder, and makes it if it is not there. Compares every page of the registry with
+    /// its checksum. Waits for the disk.
+    ///
+    /// # Errors
+    /// What hinders: another process has it open, the disk, damage.
+    pub fn open(settings: DeploymentSettings) -> Result<Self, DeployError> {
+        let path = &settings.folder;
+        let at_disk =
+            |error: &_| DeployError::disk(format_args!("the folder {}", path.display()), error);
+        let folder = Folder::open(path, &PARTS).map_err(|error| at_disk(&error))?;
+        let storage = open_storage(&path.join(REGISTRY))?;
+        storage.write_blocking(records::prepare)?;
+        // Nobody else has the registry open, so nobody writes drafts.
+        folder.clear_drafts().map_err(|error| at_disk(&error))?;
+        let changes = View::new(&storage)?.changes()?;
+        latest::check(&folder, changes)?;
+        let engine =
+            Engine::new(&ENGINE).map_err(|error| ProgramError::NoEngine(error.to_string()))?;
+        let registry = Self(Arc::new(Shared {
+            compiler: Compiler::new(&settings),
+            compatibility: engine.compatibility(),
+            artifacts: Artifacts(folder),
+            pins: Pins::default(),
+            settings,
+            storage,
+            engine,
+        }));
+        registry.collect();
+        Ok(registry)
+    }
+
+    /// Makes the previous version the current one, and the other way round. It was compiled when it
+    /// was deployed, so this takes a few milliseconds.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub fn roll_back(
+        &self,
+        tenant: &str,
+        name: &str,
+        expected: u64,
+        by: &str,
+    ) -> Result<Published, DeployError> {
+        let name = &name.parse()?;
+        let of = Of { tenant, name };
+        let view = View::new(&self.0.storage)?;
+        let known = live(view.head(&of)?)?;
+        let number = known.previous.ok_or(DeployError::NoPrevious)?;
+        let version = view.version(&of, number)?;
+        let _pin = self.0.pins.pin(version.artifact);
+        let (manifest, component) = self.load(&of, &version)?;
+        let head = self.0.storage.write_blocking(|transaction| {
+            let mut changing = Changing::new(transaction)?;
+            let old = live(Some(changing.expect(&of, expected)?))?;
+            if old.previous != Some(number) {
+                let found = old.generation;
+                return Err(DeployError::Conflict { expected, found });
+            }
+            changing.roll_back(&of, &old, version.artifact, author(by))
+        })?;
+        self.note();
+        tracing::info!(tenant, deployment = %name, generation = head.generation, artifact = %version.artifact, by, "rolled back");
+        Ok(Published {
+            deployment: self.deployment(&of, &head)?,
+            manifest,
+            component,
+        })
+    }
+
+    /// Removes a deployment with all of its versions. Returns its last generation.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub fn delete(
+        &self,
+        tenant: &str,
+        name: &str,
+        expected: u64,
+        by: &str,
+    ) -> Result<u64, DeployError> {
+        let name = &name.parse()?;
+        let of = Of { tenant, name };
+        let head = self.0.storage.write_blocking(|transaction| {
+            let mut changing = Changing::new(transaction)?;
+            let old = live(Some(changing.expect(&of, expected)?))?;
+            changing.delete(&of, &old, author(by))
+        })?;
+        self.note();
+        self.collect();
+        tracing::info!(tenant, deployment = %name, generation = head.generation, by, "deleted");
+        Ok(head.generation)
+    }
+
+    /// The generation that a change has to expect; zero if there never was such a deployment. A
+    /// deleted one keeps its own.
+    ///
+    /// # Errors
+    /// A name that is none, and what the disk has.
+    pub fn generation(&self, tenant: &str, name: &str) -> Result<u64, DeployError> {
+        let name = &name.parse()?;
+        let head = View::new(&self.0.storage)?.head(&Of { tenant, name })?;
+        Ok(head.unwrap_or_default().generation)
+    }
+
+    /// A deployment.
+    ///
+    /// # Errors
+    /// [`DeployError::NotFound`], and what the disk has.
+    pub fn get(&self, tenant: &str, name: &str) -> Result<Deployment, DeployError> {
+        let name = &name.parse()?;
+        let of = Of { tenant, name };
+        let head = live(View::new(&self.0.storage)?.head(&of)?)?;
+        self.deployment(&of, &head)
+    }
+
+    /// The deployments of a tenant, or of all of them, by name.
+    ///
+    /// # Errors
+    /// What the disk has.
+    pub fn list(&self, tenant: Option<&str>) -> Result<Vec<Deployment>, DeployError> {
+        let mut heads = Vec::new();
+        View::new(&self.0.storage)?.each_head(tenant, |tenant, name, head| {
+            if head.current.is_some() {
+                heads.push((tenant.to_owned(), name.clone(), head));
+            }
+        })?;
+        let heads = heads.iter();
+        let of = |tenant, name| Of { tenant, name };
+        heads
+            .map(|(tenant, name, head)| self.deployment(&of(tenant, name), head))
+            .collect()
+    }
+
+    /// The versions of a deployment that are kept, oldest first.
+    ///
+    /// # Errors
+    /// [`DeployError::NotFound`], and what the disk has.
+    pub fn versions(&self, tenant: &str, name: &str) -> Result<Vec<Version>, DeployError> {
+        let name = &name.parse()?;
+        let of = Of { tenant, name };
+        let view = View::new(&self.0.storage)?;
+        live(view.head(&of)?)?;
+        view.versions(&of)
+    }
+
+    /// What was done to a deployment, oldest first; the last hundred changes. A deleted deployment
+    /// keeps its history.
+    ///
+    /// # Errors
+    /// [`DeployError::NotFound`] if there never was one, and what the disk has.
+    pub fn history(&self, tenant: &str, name: &str) -> Result<Vec<HistoryEntry>, DeployError> {
+        let name = &name.parse()?;
+        let of = Of { tenant, name };
+        let view = View::new(&self.0.storage)?;
+        view.head(&of)?.ok_or(DeployError::NotFound)?;
+        view.history(&of)
+    }
+
+    /// What is to be served of a deployment, checked against its digests. What was compiled is
+    /// compiled again if it is damaged, or by another build of the host.
+    ///
+    /// # Errors
+    /// [`DeployError::NotFound`]; [`DeployError::Damaged`] if there is nothing sound to serve; and
+    /// what the disk has.
+    pub fn current(&self, tenant: &str, name: &str) -> Result<Published, DeployError> {
+        let name = &name.parse()?;
+        let of = Of { tenant, name };
+        let head = live(View::new(&self.0.storage)?.head(&of)?)?;
+        let deployment = self.deployment(&of, &head)?;
+        let (manifest, component) = self.load(&of, &deployment.current)?;
+        Ok(Published {
+            deployment,
+            manifest,
+            component,
+        })
+    }
+
+    /// A component as it was uploaded, after its digest was compared.
+    ///
+    /// # Errors
+    /// [`DeployError::Damaged`], also if it is not there; and what the disk has.
+    pub fn artifact(&self, digest: &Digest) -> Result<Vec<u8>, DeployError> {
+        self.0.artifacts.component(digest)
+    }
+
+    pub(super) fn deployment(&self, of: &Of<'_>, head: &Head) -> Result<Deployment, DeployError> {
+        let view = View::new(&self.0.storage)?;
+        let current = head.current.ok_or(DeployError::NotFound)?;
+        let version = |number| view.version(of, number);
+        Ok(Deployment {
+            tenant: of.tenant.to_owned(),
+            name: of.name.clone(),
+            generation: head.generation,
+            current: version(current)?,
+            previous: head.previous.map(version).transpose()?,
+        })
+    }
+
+    /// A version's manifest and component, as sound as when they were deployed.
+    fn load(&self, of: &Of<'_>, version: &Version) -> Result<(Manifest, Precompiled), DeployError> {
+        let manifest = read_manifest(&version.manifest, of.tenant)?;
+        let (component, _) = self.sound(of.name, &version.artifact, &manifest, &mut |_| {})?;
+        Ok((manifest, component))
+    }
+}
+
+fn open_storage(file: &Path) -> Result<Storage, DeployError> {
+    let mut settings = StorageSettings::new(StoragePlace::File(file.to_owned()));
+    settings.cache_bytes = CACHE_BYTES;
+    Storage::open_checked(&settings).map_err(DeployError::Damaged)
+}
+
+pub(super) fn read_manifest(text: &str, tenant: &str) -> Result<Manifest, DeployError> {
+    let mut manifest = Manifest::parse(text, Path::new(MANIFEST)).map_err(DeployError::Manifest)?;
+    tenant.clone_into(&mut manifest.route.tenant);
+    Ok(manifest)
+}
+
+/// A deployment that is there and not deleted.
+fn live(head: Option<Head>) -> Result<Head, DeployError> {
+    head.filter(|head| head.current.is_some())
+        .ok_or(DeployError::NotFound)
+}
+
+fn author(by: &str) -> Author<'_> {
+    let at_unix_ms = now_unix_ms();
+    Author { by, at_unix_ms }
+}
+
+pub(super) fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    // A clock before 1970 is wrong anyway.
+    since.map_or(0, |since| since.as_millis() as u64)
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_tuple("Registry")
+            .field(&self.0.settings.folder)
+            .finish()
+    }
+}
