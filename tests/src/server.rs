@@ -201,7 +201,16 @@ pub fn binary() -> &'static Path {
 
 fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
+    let mut command = Command::new(cargo);
+    // What cargo tells this program about its own package: build scripts that look at it would be
+    // run again, and all that depends on them compiled again.
+    for (name, _) in std::env::vars_os() {
+        let of_package = |prefix| name.to_string_lossy().starts_with(prefix);
+        if of_package("CARGO_PKG_") || of_package("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
+    let output = command
         .args([
             "build",
             "--package",

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::{Context, ensure};
 
 use crate::outcome::Outcome;
-use crate::{guests, served};
+use crate::{guests, process, served};
 
 const GUEST: &str = "echo";
 const EXAMPLE: &str = "idle_memory";
@@ -30,14 +30,8 @@ pub(crate) struct Arguments {
 /// Builds and measures.
 pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<Outcome> {
     guests::build(&[GUEST.to_owned()])?;
-    let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build
-        .current_dir(root)
-        .args(["build", "--release", "-p", "wharf", "--example", EXAMPLE]);
-    ensure!(
-        build.status()?.success(),
-        "the example {EXAMPLE} was not built"
-    );
+    let build = ["build", "--release", "-p", "wharf", "--example", EXAMPLE];
+    process::run(process::cargo(root).args(build))?;
     let program = served::target(root).join("release/examples").join(EXAMPLE);
     let kinds = [
         ("awake", &arguments.sessions),

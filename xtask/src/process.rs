@@ -19,6 +19,14 @@ const POLL: Duration = Duration::from_millis(50);
 pub(crate) fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
+    // What cargo tells this program about its own package: build scripts that look at it would be
+    // run again by every other cargo, and all that depends on them compiled again.
+    for (name, _) in std::env::vars_os() {
+        let of_package = |prefix| name.to_string_lossy().starts_with(prefix);
+        if of_package("CARGO_PKG_") || of_package("CARGO_MANIFEST_") {
+            command.env_remove(name);
+        }
+    }
     command
 }
 
