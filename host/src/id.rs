@@ -12,11 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct IncidentId(u64);
 
-/// A route's place in its catalog.
+/// What all versions of a route share, given out by the server.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct RouteId(pub(crate) u32);
 
-/// A compiled component's place in the server's list of programs.
+/// A compiled component, given out by the server and never used again.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(crate) struct ProgramId(pub(crate) u32);
 

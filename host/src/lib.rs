@@ -70,5 +70,5 @@ pub use guest::{
 };
 pub use ingress::{IngressLimits, TlsError, TlsFiles};
 pub use outbound::OutboundSettings;
-pub use server::{Builder, Route, Server, Source, Stats};
+pub use server::{Builder, Replaced, Route, Server, Source, Stats};
 pub use storage::{StoragePlace, StorageSettings};

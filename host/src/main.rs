@@ -52,6 +52,10 @@ A configuration file:
 When it is ready, one line `listening on http://ADDRESS` goes to standard output; the log goes to
 standard error, and RUST_LOG chooses what is in it (`RUST_LOG=debug`).
 
+SIGHUP reads the file and the components again: routes and pages change under live sockets, a new
+component takes over as its route's `rollout` says, and everything else comes with the next start.
+A file that is wrong changes nothing.
+
 SIGTERM or Ctrl-C asks every client to leave (close code 1001) and waits up to 30 seconds for them;
 a second one ends at once.";
 
@@ -193,13 +197,18 @@ fn run(arguments: &Serve) -> Result<ExitCode> {
     runtime.block_on(async {
         // Before the start, so that no signal is missed from the moment that the server is ready.
         let mut signals = Signals::new()?;
+        let mut hangup = signal(SignalKind::hangup()).context("a signal handler")?;
         let server = tokio::select! {
             server = builder.start() => server?,
             () = signals.next() => return Ok(ExitCode::FAILURE),
         };
         announce(&server)?;
-        signals.next().await;
-        end(server, &mut signals).await
+        loop {
+            tokio::select! {
+                () = signals.next() => return end(server, &mut signals).await,
+                _ = hangup.recv() => reload(&server, arguments).await,
+            }
+        }
     })
 }
 
@@ -247,6 +256,34 @@ fn announce(server: &Server) -> Result<()> {
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {scheme}://{}", server.local_addr())?;
     stdout.flush().context("standard output")
+}
+
+/// Reads the configuration and the components again. What is wrong there changes nothing here.
+async fn reload(server: &Server, arguments: &Serve) {
+    let outcome = match describe(arguments) {
+        Ok(description) => server.reload(description).await,
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(published) => {
+            let wharf::Replaced {
+                generation,
+                added,
+                changed,
+                removed,
+            } = published;
+            tracing::info!(
+                generation,
+                added,
+                changed,
+                removed,
+                "routes and pages read again"
+            );
+        }
+        Err(error) => {
+            tracing::error!("nothing is changed, what was served goes on: {error:#}");
+        }
+    }
 }
 
 /// Asks every client to leave; a second signal ends the wait.

@@ -23,7 +23,7 @@ pub struct Local {
     pub address: SocketAddr,
     /// The library's handle.
     pub server: wharf::Server,
-    _folder: Folder,
+    folder: Folder,
 }
 
 /// Starts a server in this process, as its configuration file would have it. Unless the site says
@@ -41,7 +41,20 @@ pub async fn start(site: &Site) -> Local {
     Local {
         address: server.local_addr(),
         server,
-        _folder: folder,
+        folder,
+    }
+}
+
+impl Local {
+    /// Serves what that site says from now on, as a reload of the configuration file would.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn reload(&self, site: &Site) -> anyhow::Result<wharf::Replaced> {
+        let config = self.folder.write("next.toml", site.toml());
+        let config = wharf::Config::load(&config)?;
+        let description = wharf::Server::builder().configured(config);
+        self.server.reload(description).await
     }
 }
 

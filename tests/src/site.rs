@@ -75,6 +75,7 @@ pub struct Mount {
     guest: Table,
     grants: Table,
     config: Table,
+    rollout: Table,
     secrets: Vec<(String, String)>,
 }
 
@@ -88,6 +89,7 @@ impl Mount {
             guest: Table::new(),
             grants: Table::new(),
             config: Table::new(),
+            rollout: Table::new(),
             secrets: Vec::new(),
         }
         .set("path", path)
@@ -125,6 +127,20 @@ impl Mount {
     #[must_use]
     pub fn config(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.config.insert(key.into(), value.into());
+        self
+    }
+
+    /// Sets the policy of `[route.rollout]`.
+    #[must_use]
+    pub fn rollout(mut self, policy: &str) -> Self {
+        self.rollout.insert("policy".into(), policy.into());
+        self
+    }
+
+    /// Sets another key of `[route.rollout]`.
+    #[must_use]
+    pub fn rollout_time(mut self, key: &str, time: &str) -> Self {
+        self.rollout.insert(key.into(), time.into());
         self
     }
 
@@ -248,6 +264,9 @@ impl Site {
             let _ = write!(text, "[route.websocket]\n{}", lines(&mount.websocket));
             let _ = write!(text, "[route.guest]\n{}", lines(&mount.guest));
             let _ = write!(text, "[route.grants]\n{}", lines(&mount.grants));
+            if !mount.rollout.is_empty() {
+                let _ = write!(text, "[route.rollout]\n{}", lines(&mount.rollout));
+            }
             if !mount.config.is_empty() {
                 let _ = write!(text, "[route.config]\n{}", lines(&mount.config));
             }

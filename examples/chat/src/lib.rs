@@ -7,10 +7,12 @@
 //! | `join NAME` | `joined NAME COUNT` |
 //! | `say TEXT` | `said NAME TEXT` |
 //! | (leaves) | `left NAME COUNT` |
+//!
+//! Its next version takes the names over: nobody in the room notices.
 
 use std::collections::BTreeMap;
 
-use wharf_guest::{Ending, Handler, Message, Session};
+use wharf_guest::{Ending, Handler, Handover, Message, Session};
 
 const NAME_CHARACTERS_MAX: usize = 32;
 const TEXT_CHARACTERS_MAX: usize = 4000;
@@ -25,7 +27,7 @@ impl Handler for Chat {
         let words = message.as_text().and_then(|text| text.split_once('\t'));
         match (words, self.names.get(&session)) {
             (Some(("join", name)), None) => {
-                let name = clean(name, NAME_CHARACTERS_MAX);
+                let name = clean(name, NAME_CHARACTERS_MAX).replace('\n', " ");
                 self.names.insert(session, name.clone());
                 self.tell(&format!("joined\t{name}\t{}", self.names.len()));
             }
@@ -43,6 +45,25 @@ impl Handler for Chat {
         if let Some(name) = self.names.remove(&session) {
             self.tell(&format!("left\t{name}\t{}", self.names.len()));
         }
+    }
+}
+
+impl Handover for Chat {
+    fn export_state(&mut self) -> Vec<u8> {
+        let people = self.names.iter();
+        let lines = people.map(|(session, name)| format!("{}\t{name}\n", session.id()));
+        lines.collect::<String>().into_bytes()
+    }
+
+    fn import_state(&mut self, state: &[u8]) -> Result<(), String> {
+        let text = str::from_utf8(state).map_err(|error| error.to_string())?;
+        for line in text.lines() {
+            let person = line.split_once('\t');
+            let person = person.and_then(|(id, name)| Some((id.parse().ok()?, name)));
+            let (id, name) = person.ok_or_else(|| format!("{line:?} is nobody"))?;
+            self.names.insert(Session::from_id(id), name.to_owned());
+        }
+        Ok(())
     }
 }
 
@@ -66,4 +87,4 @@ fn clean(word: &str, characters_max: usize) -> String {
         .collect()
 }
 
-wharf_guest::export!(Chat);
+wharf_guest::export!(Chat, handover);

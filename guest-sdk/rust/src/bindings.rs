@@ -46,6 +46,17 @@ pub mod raw {
     });
 }
 
+/// State for the next version: the world `lasting`. Apart, as `timed` is.
+pub mod lasting {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "wharf:websocket/lasting",
+        pub_export_macro: true,
+        export_macro_name: "export_lasting",
+        default_bindings_module: "wharf_guest::bindings::lasting",
+    });
+}
+
 /// Keys and values: the world `keyvalue`. Apart, so that the names of WASI stay out of the rest.
 pub mod keyvalue {
     wit_bindgen::generate!({

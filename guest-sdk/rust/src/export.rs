@@ -69,13 +69,15 @@ pub fn reject(
 /// Exports a [`Handler`] as the component's handler; with `handshake` also
 /// its [`Handshake`](crate::Handshake), with `timers` its
 /// [`TimerHandler`](crate::TimerHandler), with `control` its
-/// [`ControlHandler`](crate::ControlHandler).
+/// [`ControlHandler`](crate::ControlHandler), with `handover` its
+/// [`Handover`](crate::Handover).
 ///
 /// ```ignore
 /// wharf_guest::export!(MyHandler);
 /// wharf_guest::export!(MyHandler, handshake);
 /// wharf_guest::export!(MyHandler, timers);
-/// wharf_guest::export!(MyHandler, handshake, timers);
+/// wharf_guest::export!(MyHandler, handover);
+/// wharf_guest::export!(MyHandler, handshake, timers, handover);
 /// ```
 #[macro_export]
 macro_rules! export {
@@ -114,6 +116,31 @@ macro_rules! export {
 
             $crate::bindings::raw::export_raw!(
                 WharfExport with_types_in $crate::bindings::raw
+            );
+        };
+    };
+    (@handover $handler:ty) => {
+        const _: () = {
+            use $crate::bindings::lasting::exports::wharf::websocket::handover as wire;
+
+            impl wire::Guest for WharfExport {
+                fn export_state() -> ::std::vec::Vec<u8> {
+                    WHARF_INSTANCE.with(|instance| {
+                        instance.with(|handler| $crate::Handover::export_state(handler))
+                    })
+                }
+
+                fn import_state(
+                    state: ::std::vec::Vec<u8>,
+                ) -> ::core::result::Result<(), ::std::string::String> {
+                    WHARF_INSTANCE.with(|instance| {
+                        instance.with(|handler| $crate::Handover::import_state(handler, &state))
+                    })
+                }
+            }
+
+            $crate::bindings::lasting::export_lasting!(
+                WharfExport with_types_in $crate::bindings::lasting
             );
         };
     };

@@ -67,6 +67,12 @@
 //! # fn main() {}
 //! ```
 //!
+//! # Hot swap
+//!
+//! A handler is replaced by its next version while its sockets stay open. One that
+//! exports a [`Handover`] carries its memory over; one that does not lets its
+//! sessions finish with the old version, unless its deployment says otherwise.
+//!
 //! # What goes wrong
 //!
 //! A panic ends the instance and closes its sessions with code 1011; nobody
@@ -87,6 +93,7 @@ mod control;
 #[cfg(feature = "conversation")]
 pub mod conversation;
 mod export;
+pub mod handover;
 pub mod http;
 pub mod kv;
 pub mod log;
@@ -104,6 +111,7 @@ pub use control::control;
 pub use control::{CloseReason, ControlHandler};
 #[doc(hidden)]
 pub use export::{Instance, deliver, reject};
+pub use handover::Handover;
 pub use message::Message;
 pub use session::Session;
 pub use timers::TimerHandler;

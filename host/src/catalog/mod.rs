@@ -38,8 +38,12 @@ pub(crate) const DEFAULT_TENANT: &str = "default";
 /// What answers on one path.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
-    /// Its place in the catalog.
+    /// What its instances are found by: the same for all versions of it.
     pub(crate) id: RouteId,
+    /// Which version it is: it rises with every change, over all routes of the server.
+    pub(crate) generation: u64,
+    /// How the version before gives way to this one.
+    pub(crate) rollout: Rollout,
     /// The host it belongs to, in lower case and without a port; `None` serves every host.
     pub(crate) host: Option<String>,
     /// Its path, such as `/rooms/{room}` or `/files/{*tail}`.
@@ -73,6 +77,8 @@ impl Route {
     pub(crate) fn new(pattern: impl Into<String>, target: Target) -> Self {
         Self {
             id: RouteId(0),
+            generation: 0,
+            rollout: Rollout::Swap,
             host: None,
             pattern: pattern.into(),
             origins: OriginRule::default(),
@@ -89,14 +95,14 @@ impl Route {
         }
     }
 
-    /// What tells it from the other routes of its server, the same after a restart: host, path and
-    /// subprotocols.
+    /// What tells it from the other routes of its tenant, the same after a restart and in all of its
+    /// versions: host, path and subprotocols.
     pub(crate) fn name(&self) -> String {
         let host = self.host.as_deref().unwrap_or("*");
         format!("{host} {} {}", self.pattern, self.subprotocols.join(","))
     }
 
-    fn is_page(&self) -> bool {
+    pub(crate) fn is_page(&self) -> bool {
         matches!(self.target, Target::Page(_))
     }
 }
@@ -123,6 +129,8 @@ pub struct Page {
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     routes: Vec<Arc<Route>>,
+    by_id: HashMap<RouteId, Arc<Route>>,
+    by_name: HashMap<(Arc<str>, String), Arc<Route>>,
     hosts: HashMap<String, Paths>,
     every_host: Paths,
 }
@@ -133,6 +141,8 @@ type Paths = matchit::Router<Vec<Candidate>>;
 #[derive(Clone, Debug)]
 struct Candidate {
     route: Arc<Route>,
+    /// Its place in the list of routes.
+    place: usize,
     /// The name of the wildcard that matched nothing: `/files/` for `/files/{*tail}`.
     empty_tail: Option<String>,
 }
@@ -191,15 +201,12 @@ pub(crate) enum NoChoice {
 }
 
 impl Catalog {
-    /// Builds the snapshot; each route's id becomes its place in the list, and the settings of its
-    /// protocol and its outboxes are taken from `websocket`.
+    /// Builds the snapshot; the settings of each route's protocol and outboxes are taken from its
+    /// `websocket`. Ids and generations are as whoever gives them out wrote them.
     pub(crate) fn new(routes: Vec<Route>) -> Result<Self, CatalogError> {
         let mut table: HashMap<Option<String>, PathTable> = HashMap::new();
         let mut list = Vec::new();
         for (place, mut route) in routes.into_iter().enumerate() {
-            route.id = RouteId(
-                u32::try_from(place).map_err(|_| refusal(place, "too many routes".into()))?,
-            );
             route.protocol = Arc::new(route.websocket.protocol());
             route.outbox = Arc::new(route.websocket.outbox());
             params_of(&route.pattern).map_err(|error| refusal(place, error.to_string()))?;
@@ -210,7 +217,13 @@ impl Catalog {
                 .or_default()
                 .add(&route, place)?;
         }
+        let sockets = || list.iter().filter(|route| !route.is_page());
+        let name = |route: &Arc<Route>| (Arc::clone(&route.tenant), route.name());
         let mut catalog = Self {
+            by_id: sockets().map(|route| (route.id, route.clone())).collect(),
+            by_name: sockets()
+                .map(|route| (name(route), route.clone()))
+                .collect(),
             routes: list,
             ..Self::default()
         };
@@ -222,6 +235,16 @@ impl Catalog {
             }
         }
         Ok(catalog)
+    }
+
+    /// The version here of a route for WebSockets, if it is still served.
+    pub(crate) fn route(&self, id: RouteId) -> Option<&Arc<Route>> {
+        self.by_id.get(&id)
+    }
+
+    /// The route for WebSockets of that tenant and [name](Route::name).
+    pub(crate) fn named(&self, tenant: &Arc<str>, name: &str) -> Option<&Arc<Route>> {
+        self.by_name.get(&(Arc::clone(tenant), name.to_owned()))
     }
 
     /// All routes, in order.
@@ -279,6 +302,7 @@ impl PathTable {
         }
         self.at(&route.pattern).push(Candidate {
             route: Arc::clone(route),
+            place,
             empty_tail: None,
         });
         Ok(())
@@ -308,7 +332,7 @@ impl PathTable {
         }
         let mut paths = Paths::new();
         for (pattern, candidates) in self.paths {
-            let place = candidates[0].route.id.0 as usize;
+            let place = candidates[0].place;
             paths.insert(pattern.clone(), candidates).map_err(|error| {
                 refusal(
                     place,
@@ -328,6 +352,7 @@ fn without_tail(candidate: &Candidate) -> Option<(String, Candidate)> {
         path.to_owned(),
         Candidate {
             route: Arc::clone(&candidate.route),
+            place: candidate.place,
             empty_tail,
         },
     ))

@@ -44,7 +44,7 @@ impl Manifest {
 
 fn read(top: &Section<'_, '_>) -> Option<Manifest> {
     let route = route(top);
-    let rollout = rollout(top);
+    let rollout = rollout(top, "[rollout]").unwrap_or_default();
     Some(Manifest {
         route: route?,
         rollout,
@@ -79,12 +79,10 @@ fn route(top: &Section<'_, '_>) -> Option<RouteConfig> {
     Some(route)
 }
 
-/// `[rollout]`.
-fn rollout(top: &Section<'_, '_>) -> Rollout {
+/// `[rollout]`, or `[route.rollout]` in a server's own file; `None` if there is none.
+pub(super) fn rollout(above: &Section<'_, '_>, name: &'static str) -> Option<Rollout> {
     const POLICY: &str = "right is \"swap\", \"drain\" or \"restart\"";
-    let Some(section) = top.section("rollout", "[rollout]") else {
-        return Rollout::default();
-    };
+    let section = above.section("rollout", name)?;
     let mut rollout = match section.text("policy", POLICY).as_deref() {
         None => Rollout::default(),
         Some("swap") => Rollout::Swap,
@@ -107,5 +105,5 @@ fn rollout(top: &Section<'_, '_>) -> Rollout {
         section.refuse("jitter", "only `policy = \"restart\"` has one");
     }
     section.finish();
-    rollout
+    Some(rollout)
 }

@@ -8,7 +8,7 @@ use wharf_protocol::origin_allowed;
 
 use super::document::Section;
 use crate::catalog::{
-    self, Grants, InstanceModel, OriginRule, Page, Settings, Template, WebSocketSettings,
+    self, Grants, InstanceModel, OriginRule, Page, Rollout, Settings, Template, WebSocketSettings,
 };
 use crate::guest::GuestLimits;
 
@@ -45,6 +45,8 @@ pub struct RouteConfig {
     pub grants: Grants,
     /// What its component may read of `wasi:config`; `None` is not even an empty list.
     pub settings: Option<Settings>,
+    /// How the version before gives way to this one; `None`: see [`crate::Route::rollout`].
+    pub rollout: Option<Rollout>,
 }
 
 /// Reads one `[[route]]`; what is wrong is noted in the document. `folder` is the config file's;
@@ -56,6 +58,7 @@ pub(super) fn route(
 ) -> Option<RouteConfig> {
     let mut route = served(section, has_storage);
     route.tenant = tenant(section);
+    route.rollout = super::manifest::rollout(section, "[route.rollout]");
     route.component = component(section, folder);
     super::values::secrets(section, folder, &mut route.settings);
     // Without a path there is a problem already.
@@ -78,6 +81,7 @@ pub(super) fn served(section: &Section<'_, '_>, has_storage: bool) -> RouteConfi
         tenant: catalog::DEFAULT_TENANT.to_owned(),
         grants: Grants::default(),
         settings: super::values::settings(section),
+        rollout: None,
     };
     section.duration_or_off("idle", &mut route.idle);
     if let Some(section) = section.section("grants", "[route.grants]") {

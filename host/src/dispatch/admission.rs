@@ -222,13 +222,12 @@ impl Dispatcher {
         let facts = attached(tags, &attachment)
             .map_err(|_| Refusal::unusable(route, "attached more than a session may carry"))?;
         let subprotocol = subprotocol.or_else(|| said.subprotocol.map(str::to_owned));
-        let asks = self
-            .program_of(route)
-            .is_some_and(|program| program.asks_for_requests());
+        let asks = usage.hosted().program().asks_for_requests();
         // What the client has seen of topics is asked for when it subscribes.
         let recovers = subprotocol.as_deref() == Some(RECOVER_SUBPROTOCOL);
         let request = (asks || recovers).then_some(request);
-        let (dispatcher, route) = (self.clone(), route.clone());
+        // The instance may be of another version than the route that was found.
+        let (dispatcher, route) = (self.clone(), usage.hosted().route());
         Ok((
             Seat {
                 dispatcher,

@@ -11,28 +11,27 @@ use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use wharf_protocol::Instant;
 
-use super::hosted::{Answer, Inbox};
+use super::hosted::{Answer, Inbox, Version};
 use super::runner::{refuse_waiting, surroundings};
 use super::{Dispatcher, Hosted};
 use crate::clock::Armed;
 use crate::fault::{Fault, GuestFault};
-use crate::guest::{Acceptance, Floor, Incoming, Program, Stage};
+use crate::guest::{Acceptance, Floor, Incoming, Stage};
 use crate::mailbox::{Batch, Connecting, Outbox, TimerCall, Work};
 
 /// Serves an instance from its start to its end.
-pub(super) async fn serve(
-    dispatcher: &Dispatcher,
-    hosted: &Rc<Hosted>,
-    program: &Arc<Program>,
-) -> Result<(), Fault> {
-    let start = Box::pin(Stage::start(program, surroundings(dispatcher, hosted)));
+pub(super) async fn serve(dispatcher: &Dispatcher, hosted: &Rc<Hosted>) -> Result<(), Fault> {
+    let Version { route, program } = hosted.version();
+    let start = Box::pin(Stage::start(
+        &program,
+        surroundings(dispatcher, hosted, &route),
+    ));
     let stage = match start.await {
         Ok(stage) => stage,
         Err(fault) => {
@@ -152,7 +151,8 @@ impl Director {
             Work::Timer(call) => self.ring(floor, call)?,
             Work::Draining => self.drain(),
             Work::Vacated if self.is_over() => return Ok(ControlFlow::Break(())),
-            Work::Vacated => {}
+            // What it runs is never swapped.
+            Work::Vacated | Work::Outdated => {}
         }
         Ok(ControlFlow::Continue(()))
     }

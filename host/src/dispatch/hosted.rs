@@ -1,14 +1,14 @@
 //! One instance as the dispatcher knows it: its queue, its sessions, and how many still need it.
 //! The Store itself belongs to the runner alone.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::placement::InstanceKey;
 use crate::catalog::Route;
 use crate::fault::Fault;
-use crate::guest::{Acceptance, Rejection};
+use crate::guest::{Acceptance, Program, Rejection};
 use crate::mailbox::{self, Members, Work};
 
 /// What a handler said about a handshake.
@@ -27,28 +27,48 @@ pub(super) enum Wakefulness {
     Waking,
 }
 
+/// What an instance runs, and for which route.
+#[derive(Clone)]
+pub(crate) struct Version {
+    pub(crate) route: Arc<Route>,
+    pub(crate) program: Arc<Program>,
+}
+
 /// One instance.
 pub(crate) struct Hosted {
     serial: u64,
     /// Boxed: most have none, and each session with an instance of its own pays for the room.
     key: Option<Box<InstanceKey>>,
-    route: Arc<Route>,
+    version: RefCell<Version>,
     inbox: Inbox,
     members: Members,
     users: Cell<u32>,
     wakefulness: Cell<Wakefulness>,
+    retired: Cell<Retired>,
+}
+
+/// Whether an instance serves on while a newer version is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Retired {
+    /// It is the newest, or will be replaced.
+    No,
+    /// It serves the sessions that it has.
+    Serving,
+    /// These were asked to leave, too.
+    Closing,
 }
 
 impl Hosted {
-    pub(super) fn new(serial: u64, key: Option<InstanceKey>, route: Arc<Route>) -> Self {
+    pub(super) fn new(serial: u64, key: Option<InstanceKey>, version: Version) -> Self {
         Self {
             serial,
             key: key.map(Box::new),
-            route,
+            version: RefCell::new(version),
             inbox: Inbox::new(),
             members: Members::default(),
             users: Cell::new(0),
             wakefulness: Cell::new(Wakefulness::Awake),
+            retired: Cell::new(Retired::No),
         }
     }
 
@@ -60,8 +80,44 @@ impl Hosted {
         self.key.as_deref()
     }
 
-    pub(super) fn route(&self) -> &Arc<Route> {
-        &self.route
+    /// What it runs now.
+    pub(super) fn version(&self) -> Version {
+        self.version.borrow().clone()
+    }
+
+    pub(super) fn set_version(&self, version: Version) {
+        *self.version.borrow_mut() = version;
+    }
+
+    pub(crate) fn route(&self) -> Arc<Route> {
+        Arc::clone(&self.version.borrow().route)
+    }
+
+    pub(super) fn program(&self) -> Arc<Program> {
+        Arc::clone(&self.version.borrow().program)
+    }
+
+    pub(super) fn is_retired(&self) -> bool {
+        self.retired.get() != Retired::No
+    }
+
+    /// Whether a session that begins only now must be closed at once.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.retired.get() == Retired::Closing
+    }
+
+    /// Sessions that begin from now on are closed at once.
+    pub(super) fn close_newcomers(&self) {
+        self.retired.set(Retired::Closing);
+    }
+
+    /// From now on it lives only as long as its sessions.
+    pub(super) fn retire(&self) {
+        self.retired.set(Retired::Serving);
+        if self.is_vacant() {
+            // One that has ended needs no notice.
+            let _ = self.inbox.push(Work::Vacated);
+        }
     }
 
     /// Its queue.
@@ -89,7 +145,7 @@ impl Hosted {
 
     /// Whether it lives on without sessions.
     fn outlives_its_users(&self) -> bool {
-        matches!(self.key(), Some(InstanceKey::Shared(_)))
+        matches!(self.key(), Some(InstanceKey::Shared(_))) && !self.is_retired()
     }
 
     /// Whether nobody needs it any more.

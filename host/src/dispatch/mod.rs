@@ -8,12 +8,14 @@ mod admission;
 mod conversing;
 mod hosted;
 mod placement;
+mod rollout;
 mod runner;
 mod sleep;
+mod swap;
 mod timing;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -23,12 +25,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use wharf_protocol::Cause;
 
 pub(crate) use self::admission::{Admission, PeerCommand, Refusal, Seat, Ticket};
-use self::hosted::Wakefulness;
 pub(crate) use self::hosted::{Hosted, Inbox, Use};
+use self::hosted::{Version, Wakefulness};
 use self::placement::InstanceKey;
+pub(crate) use self::rollout::Served;
 use crate::capability::Services;
-use crate::catalog::{Route, Target};
-use crate::guest::Program;
+use crate::catalog::{Catalog, Route, Target};
 use crate::mailbox::{Lane, Stop, Work};
 
 /// What is counted while the server runs; read from any thread.
@@ -38,6 +40,8 @@ pub(crate) struct Counters {
     pub(crate) instances_live: AtomicUsize,
     pub(crate) instances_asleep: AtomicUsize,
     pub(crate) instances_woken: AtomicU64,
+    pub(crate) swaps: AtomicU64,
+    pub(crate) swaps_failed: AtomicU64,
 }
 
 /// The dispatcher of one worker; a clone means the same.
@@ -47,7 +51,7 @@ pub(crate) struct Dispatcher(Rc<Shared>);
 struct Shared {
     worker: usize,
     services: Rc<Services>,
-    programs: Arc<[Arc<Program>]>,
+    served: RefCell<Served>,
     /// Every worker's, this one's too, in order.
     peers: Arc<[UnboundedSender<PeerCommand>]>,
     counters: Arc<Counters>,
@@ -68,13 +72,15 @@ struct Shared {
     rung: RefCell<Option<UnboundedReceiver<u64>>>,
     /// Who waits for a slot to wake in, by tenant.
     waiting: RefCell<HashMap<Arc<str>, Rc<Semaphore>>>,
+    /// Instances that are to be replaced, when it is their turn.
+    outdated: RefCell<VecDeque<Rc<Hosted>>>,
 }
 
 /// What a dispatcher is made of.
 pub(crate) struct DispatcherParts {
     pub(crate) worker: usize,
     pub(crate) services: Rc<Services>,
-    pub(crate) programs: Arc<[Arc<Program>]>,
+    pub(crate) served: Served,
     pub(crate) peers: Arc<[UnboundedSender<PeerCommand>]>,
     pub(crate) counters: Arc<Counters>,
 }
@@ -85,7 +91,7 @@ impl Dispatcher {
         Self(Rc::new(Shared {
             worker: parts.worker,
             services: parts.services,
-            programs: parts.programs,
+            served: RefCell::new(parts.served),
             peers: parts.peers,
             counters: parts.counters,
             keyed: RefCell::default(),
@@ -98,6 +104,7 @@ impl Dispatcher {
             rings,
             rung: RefCell::new(Some(rung)),
             waiting: RefCell::default(),
+            outdated: RefCell::default(),
         }))
     }
 
@@ -120,8 +127,7 @@ impl Dispatcher {
             for outbox in hosted.members().all() {
                 outbox.stop(Stop::Gracefully(cause.clone()));
             }
-            let program = self.program_of(hosted.route());
-            if program.is_some_and(|program| program.converses()) {
+            if hosted.program().converses() {
                 // One that has ended has nobody to tell.
                 let _ = hosted.inbox().push(Work::Draining);
             }
@@ -166,15 +172,19 @@ impl Dispatcher {
         self.sessions_here() == 0 && Rc::strong_count(&self.0.tasks) == 1
     }
 
-    /// The instance for a key, or a new one.
+    /// What is served now.
+    pub(crate) fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.0.served.borrow().catalog)
+    }
+
+    /// The instance for a key, or a new one of the newest version.
     fn instance_for(&self, key: Option<InstanceKey>, route: &Arc<Route>) -> Option<Rc<Hosted>> {
         if let Some(key) = &key
             && let Some(hosted) = self.0.keyed.borrow().get(key)
         {
             return Some(hosted.clone());
         }
-        let program = self.program_of(route)?.clone();
-        let hosted = Rc::new(self.start(&program, key, route));
+        let hosted = Rc::new(self.start(self.newest(route)?, key));
         if let Some(key) = hosted.key() {
             self.0
                 .keyed
@@ -189,23 +199,30 @@ impl Dispatcher {
             .counters
             .instances_live
             .fetch_add(1, Ordering::Relaxed);
-        tokio::task::spawn_local(runner::run(self.clone(), hosted.clone(), program));
+        tokio::task::spawn_local(runner::run(self.clone(), hosted.clone()));
         Some(hosted)
     }
 
-    /// The program that a route leads to.
-    fn program_of(&self, route: &Route) -> Option<&Arc<Program>> {
-        match route.target {
-            Target::Component(program) => Some(&self.0.programs[program.0 as usize]),
-            Target::Page(_) => None,
-        }
+    /// The version of a route that is served here now: the catalog of another worker may be a moment
+    /// older or newer.
+    fn newest(&self, route: &Route) -> Option<Version> {
+        let served = self.0.served.borrow();
+        let route = served.catalog.route(route.id)?;
+        let Target::Component(program) = route.target else {
+            return None;
+        };
+        Some(Version {
+            route: Arc::clone(route),
+            program: Arc::clone(served.programs.get(&program)?),
+        })
     }
 
-    fn start(&self, program: &Program, key: Option<InstanceKey>, route: &Arc<Route>) -> Hosted {
+    fn start(&self, version: Version, key: Option<InstanceKey>) -> Hosted {
         let serial = self.0.serial.get() + 1;
         self.0.serial.set(serial);
-        tracing::debug!(serial, program = program.name(), ?key, "instance starts");
-        Hosted::new(serial, key, route.clone())
+        let program = version.program.name();
+        tracing::debug!(serial, program, ?key, "instance starts");
+        Hosted::new(serial, key, version)
     }
 
     /// Nobody finds this instance any more.
@@ -213,15 +230,7 @@ impl Dispatcher {
         if hosted.is_exclusive() {
             self.services().timers.forget(hosted.serial());
         }
-        if let Some(key) = hosted.key() {
-            let mut keyed = self.0.keyed.borrow_mut();
-            if keyed
-                .get(key)
-                .is_some_and(|found| found.serial() == hosted.serial())
-            {
-                keyed.remove(key);
-            }
-        }
+        self.hide(hosted);
         if self
             .0
             .hosted
@@ -235,6 +244,16 @@ impl Dispatcher {
                 Wakefulness::Asleep | Wakefulness::Waking => &counters.instances_asleep,
             };
             counted.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whoever comes for its key gets another instance.
+    fn hide(&self, hosted: &Hosted) {
+        let Some(key) = hosted.key() else { return };
+        let mut keyed = self.0.keyed.borrow_mut();
+        let found = keyed.get(key);
+        if found.is_some_and(|found| found.serial() == hosted.serial()) {
+            keyed.remove(key);
         }
     }
 }

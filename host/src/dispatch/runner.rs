@@ -8,12 +8,14 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::hosted::Wakefulness;
+use super::hosted::{Version, Wakefulness};
 use super::sleep::Idleness;
+use super::swap::swap;
 use super::{Dispatcher, Hosted, conversing};
 use crate::capability::{Services, Surroundings};
+use crate::catalog::Route;
 use crate::fault::{Fault, HostFault};
-use crate::guest::{Acceptance, Instance, Program};
+use crate::guest::{Acceptance, Instance};
 use crate::id::IncidentId;
 use crate::mailbox::{Connecting, Outbox, Stop, TimerCall, Work};
 
@@ -26,33 +28,29 @@ enum End {
 }
 
 /// Serves an instance from its start, or from its waking, to its end or to its sleep.
-pub(super) async fn run(dispatcher: Dispatcher, hosted: Rc<Hosted>, program: Arc<Program>) {
-    let outcome = if program.converses() {
-        let ended = conversing::serve(&dispatcher, &hosted, &program).await;
+pub(super) async fn run(dispatcher: Dispatcher, hosted: Rc<Hosted>) {
+    let outcome = if hosted.program().converses() {
+        let ended = conversing::serve(&dispatcher, &hosted).await;
         ended.map(|()| End::Vacant)
     } else {
-        serve(&dispatcher, &hosted, &program).await
+        serve(&dispatcher, &hosted).await
     };
     match outcome {
         Ok(End::Idle) => return dispatcher.put_to_sleep(&hosted),
         Ok(End::Vacant) => dispatcher.forget(&hosted),
         Err(fault) => {
             dispatcher.forget(&hosted);
-            fail(&dispatcher, &hosted, &program, fault);
+            fail(&dispatcher, &hosted, fault);
         }
     }
     hosted.inbox().abandon();
 }
 
-async fn serve(
-    dispatcher: &Dispatcher,
-    hosted: &Hosted,
-    program: &Arc<Program>,
-) -> Result<End, Fault> {
+async fn serve(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<End, Fault> {
     let services = dispatcher.services();
     let (inbox, members) = (hosted.inbox(), hosted.members());
     // Boxed, because the task would hold room for it for as long as the instance lives.
-    let mut instance = match Box::pin(begin(dispatcher, hosted, program)).await? {
+    let mut instance = match Box::pin(begin(dispatcher, hosted)).await? {
         Ok(instance) => instance,
         Err(end) => return Ok(end),
     };
@@ -62,7 +60,7 @@ async fn serve(
             return Ok(End::Idle);
         };
         match work {
-            Work::Connect(connecting) if program.has_handshake() => {
+            Work::Connect(connecting) if hosted.program().has_handshake() => {
                 let call = Box::pin(connect(&mut instance, connecting));
                 corked(services, pin!(call)).await?;
             }
@@ -94,6 +92,10 @@ async fn serve(
                 outcome?;
             }
             Work::Timer(call) => Box::pin(ring(&mut instance, services, call)).await?,
+            Work::Outdated => {
+                Box::pin(swap(dispatcher, hosted, &mut instance)).await?;
+                idleness = Idleness::new(&services.lane.clock, hosted.route().idle);
+            }
             Work::Vacated if hosted.is_vacant() => return Ok(End::Vacant),
             // A call that is under way is finished in any case.
             Work::Draining | Work::Vacated => {}
@@ -102,12 +104,12 @@ async fn serve(
 }
 
 /// Starts the instance: at once if it is new, and for something that needs it if it sleeps.
-async fn begin(
-    dispatcher: &Dispatcher,
-    hosted: &Hosted,
-    program: &Arc<Program>,
-) -> Result<Result<Instance, End>, Fault> {
-    let start = || Instance::start(program, surroundings(dispatcher, hosted));
+async fn begin(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<Result<Instance, End>, Fault> {
+    let start = async || {
+        let version = hosted.version();
+        let surroundings = surroundings(dispatcher, hosted, &version.route);
+        Instance::start(&version.program, surroundings).await
+    };
     let refuse = |fault: &Fault| refuse_waiting(hosted, fault);
     if hosted.wakefulness() == Wakefulness::Awake {
         return start().await.inspect_err(refuse).map(Ok);
@@ -118,13 +120,14 @@ async fn begin(
             Work::Timer(call) if !call.wanted.get() => drop(call.answer.send(Ok(()))),
             Work::Close(outbox, _) if hosted.members().get(outbox.id()).is_none() => {}
             Work::Vacated if hosted.is_vacant() => return Ok(Err(End::Vacant)),
-            Work::Draining | Work::Vacated => {}
+            // It starts with the newest version.
+            Work::Draining | Work::Vacated | Work::Outdated => {}
             work => {
                 hosted.inbox().put_back(work);
-                match dispatcher.wake(hosted, start).await {
+                match dispatcher.wake(hosted, &start).await {
                     Ok(instance) => return Ok(Ok(instance)),
                     Err(fault @ Fault::Host(HostFault::InstancesExhausted)) => {
-                        turn_away(dispatcher, hosted, program, &fault);
+                        turn_away(dispatcher, hosted, &fault);
                         if hosted.is_vacant() {
                             return Ok(Err(End::Vacant));
                         }
@@ -140,10 +143,15 @@ async fn begin(
     Ok(Err(End::Idle))
 }
 
-pub(super) fn surroundings(dispatcher: &Dispatcher, hosted: &Hosted) -> Surroundings {
+/// What an instance finds around it that runs that version of its route.
+pub(super) fn surroundings(
+    dispatcher: &Dispatcher,
+    hosted: &Hosted,
+    route: &Arc<Route>,
+) -> Surroundings {
     Surroundings {
         members: hosted.members().clone(),
-        route: hosted.route().clone(),
+        route: Arc::clone(route),
         services: dispatcher.services().clone(),
         timer_owner: dispatcher.owner_of(hosted),
     }
@@ -187,14 +195,18 @@ pub(super) fn refuse_waiting(hosted: &Hosted, fault: &Fault) {
             Work::Timer(call) => drop(call.answer.send(Err(fault.clone()))),
             Work::Messages(batch) => hosted.inbox().finish(batch),
             Work::Control(outbox, frame) => hosted.inbox().finish_control(&outbox, &frame),
-            Work::Open(_) | Work::Close(..) | Work::Draining | Work::Vacated => {}
+            Work::Open(_) | Work::Close(..) => {}
+            Work::Draining | Work::Vacated | Work::Outdated => {}
         }
     }
 }
 
 /// Runs a guest call; what it sends leaves when it ends or first waits.
 /// The call stays where it is pinned: an `async fn` that took it would hold room for it twice.
-async fn corked<T>(services: &Services, mut call: Pin<&mut impl Future<Output = T>>) -> T {
+pub(super) async fn corked<T>(
+    services: &Services,
+    mut call: Pin<&mut impl Future<Output = T>>,
+) -> T {
     services.lane.cork.begin_call();
     poll_fn(|context| {
         let outcome = call.as_mut().poll(context);
@@ -206,7 +218,7 @@ async fn corked<T>(services: &Services, mut call: Pin<&mut impl Future<Output = 
 
 /// The instance sleeps and found no slot to wake in: what waits for it is refused, and the sessions
 /// that it is about end. The others sleep on.
-fn turn_away(dispatcher: &Dispatcher, hosted: &Hosted, program: &Program, fault: &Fault) {
+fn turn_away(dispatcher: &Dispatcher, hosted: &Hosted, fault: &Fault) {
     let (inbox, members) = (hosted.inbox(), hosted.members());
     let incident = IncidentId::random();
     let stop = |outbox: &Outbox| outbox.stop(Stop::Now(fault.cause(incident)));
@@ -239,18 +251,20 @@ fn turn_away(dispatcher: &Dispatcher, hosted: &Hosted, program: &Program, fault:
             Work::Connect(connecting) => drop(connecting.answer.send(Err(fault.clone()))),
             Work::Timer(call) => drop(call.answer.send(Err(fault.clone()))),
             // Looked at when all is refused.
-            Work::Draining | Work::Vacated => {}
+            Work::Draining | Work::Vacated | Work::Outdated => {}
         }
     }
-    let (component, route, label) = (program.name(), &hosted.route().pattern, fault.label());
+    let Version { route, program } = hosted.version();
+    let (component, route, label) = (program.name(), &route.pattern, fault.label());
     tracing::warn!(%incident, component, route, label, unheard, "a sleeping instance could not wake: {fault}");
 }
 
 /// Ends the sessions of an instance that failed, under one incident.
-fn fail(dispatcher: &Dispatcher, hosted: &Hosted, program: &Program, fault: Fault) {
+fn fail(dispatcher: &Dispatcher, hosted: &Hosted, fault: Fault) {
     let incident = IncidentId::random();
     let sessions = hosted.members().all();
-    let (component, route) = (program.name(), &hosted.route().pattern);
+    let Version { route, program } = hosted.version();
+    let (component, route) = (program.name(), &route.pattern);
     let (label, count) = (fault.label(), sessions.len());
     match fault.level() {
         tracing::Level::ERROR => {

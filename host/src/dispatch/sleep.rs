@@ -96,11 +96,9 @@ impl Dispatcher {
             let hosted = self.0.hosted.borrow().get(&serial).cloned();
             if let Some(hosted) = hosted
                 && hosted.wakefulness() == Wakefulness::Asleep
-                && let Some(program) = self.program_of(hosted.route())
             {
                 hosted.set_wakefulness(Wakefulness::Waking);
-                let program = program.clone();
-                tokio::task::spawn_local(runner::run(self.clone(), hosted, program));
+                tokio::task::spawn_local(runner::run(self.clone(), hosted));
             }
         }
     }

@@ -3,7 +3,7 @@
 //!
 //! What is due and what comes again is `timers`' rule; this asks instances and reports.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::hosted::Use;
 use super::placement::{self, InstanceKey};
 use super::{Dispatcher, Hosted};
-use crate::catalog::{Catalog, InstanceModel, Route, Target};
+use crate::catalog::{InstanceModel, Route};
 use crate::fault::Fault;
 use crate::mailbox::{TimerCall, Work};
 use crate::timers::{Due, Home, Outcome, Owner};
@@ -22,14 +22,10 @@ use crate::timers::{Due, Home, Outcome, Owner};
 /// once, and a tenant whose handlers wait holds up nobody else's timers.
 const TENANT_CALLS_MAX: usize = 64;
 
-/// The routes whose instances can be found again, by tenant and name.
-type Routes = HashMap<(Arc<str>, String), Arc<Route>>;
-
 impl Dispatcher {
     /// Calls this worker's timers when they are due, until it drains.
-    pub(crate) async fn run_timers(&self, catalog: &Catalog) {
-        let routes = self.timed_routes(catalog);
-        self.load(&routes);
+    pub(crate) async fn run_timers(&self) {
+        self.load_timers(|_| true);
         let calls: RefCell<HashMap<Arc<str>, Rc<Semaphore>>> = RefCell::default();
         loop {
             let due = self.services().timers.due().await;
@@ -40,12 +36,14 @@ impl Dispatcher {
             let (route, permits) = match &due.owner {
                 Owner::Session(_) => (None, None),
                 Owner::Home(home) => {
-                    let name = (Arc::clone(&home.tenant), home.route.to_string());
                     let mut calls = calls.borrow_mut();
                     let permits = calls.entry(Arc::clone(&home.tenant));
                     let permits =
                         permits.or_insert_with(|| Semaphore::new(TENANT_CALLS_MAX).into());
-                    (routes.get(&name).cloned(), Some(Rc::clone(permits)))
+                    (
+                        self.timed_route(&home.tenant, &home.route),
+                        Some(Rc::clone(permits)),
+                    )
                 }
             };
             let dispatcher = self.clone();
@@ -79,26 +77,25 @@ impl Dispatcher {
         placement::worker_of(key, self.0.peers.len())
     }
 
-    /// The routes that may have stored timers: those with the grant, and a component that would
-    /// be called.
-    fn timed_routes(&self, catalog: &Catalog) -> Routes {
-        let timed = catalog.routes().filter(|route| match route.target {
-            Target::Component(program) => {
-                route.grants.timers
-                    && route.instance != InstanceModel::Session
-                    && self.0.programs[program.0 as usize].has_timers()
-            }
-            Target::Page(_) => false,
-        });
-        timed
-            .map(|route| ((Arc::clone(&route.tenant), route.name()), Arc::clone(route)))
-            .collect()
+    /// The route of that tenant and name, if its instances can be found again and take timers.
+    fn timed_route(&self, tenant: &Arc<str>, name: &str) -> Option<Arc<Route>> {
+        let catalog = self.catalog();
+        let route = catalog.named(tenant, name)?;
+        let program = self.newest(route)?.program;
+        let may = route.grants.timers && route.instance != InstanceModel::Session;
+        (may && program.has_timers()).then(|| Arc::clone(route))
     }
 
-    fn load(&self, routes: &Routes) {
+    /// Takes over the stored timers of the routes that are new here.
+    pub(super) fn load_timers(&self, is_new: impl Fn(&Route) -> bool) {
+        let others = Cell::new(0);
         let loaded = self.services().timers.load(|tenant, name, key| {
-            let route = routes.get(&(tenant.into(), name.to_owned()))?;
-            let instance = key_of(route, key);
+            let route = self.timed_route(&tenant.into(), name)?;
+            if !is_new(&route) {
+                others.set(others.get() + 1);
+                return None;
+            }
+            let instance = key_of(&route, key);
             Some(Home {
                 tenant: Arc::clone(&route.tenant),
                 route: name.into(),
@@ -107,8 +104,8 @@ impl Dispatcher {
             })
         });
         match loaded {
-            Ok(homeless) if homeless > 0 && self.0.worker == 0 => tracing::warn!(
-                timers = homeless,
+            Ok(unloaded) if unloaded > others.get() && self.0.worker == 0 => tracing::warn!(
+                timers = unloaded - others.get(),
                 "timers are stored for routes that are not here, or take none any more: they stay"
             ),
             Ok(_) => {}

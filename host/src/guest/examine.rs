@@ -28,6 +28,8 @@ pub(super) type OnClose = (u64, Ending<&'static str>);
 pub(super) type OnConnect = (UpgradeRequest<&'static str, &'static [u8]>,);
 pub(super) type OnTimer = (&'static str,);
 pub(super) type OnControl = (u64, ControlFrame<'static>);
+pub(super) type ImportState = (&'static [u8],);
+pub(super) type Imported = (Result<(), String>,);
 pub(super) type Converse = (u64, StreamReader<StreamedMessage>);
 pub(super) type Connected = (Result<Acceptance, Rejection>,);
 
@@ -223,6 +225,14 @@ pub(super) struct Exports {
     pub(super) on_connect: Option<ComponentExportIndex>,
     pub(super) on_timer: Option<ComponentExportIndex>,
     pub(super) on_control: Option<ComponentExportIndex>,
+    pub(super) handover: Option<Handover>,
+}
+
+/// Where the functions are that carry state from one version to the next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Handover {
+    pub(super) export_state: ComponentExportIndex,
+    pub(super) import_state: ComponentExportIndex,
 }
 
 /// What a component is called for.
@@ -506,11 +516,29 @@ fn find_exports(component: &Component, names: &[String]) -> Result<Exports, Prog
         )?),
         None => None,
     };
+    let handover = match interface("handover") {
+        Some(handover) => Some(Handover {
+            export_state: function::<(), (Vec<u8>,)>(
+                component,
+                &handover,
+                "handover",
+                "export-state",
+            )?,
+            import_state: function::<ImportState, Imported>(
+                component,
+                &handover,
+                "handover",
+                "import-state",
+            )?,
+        }),
+        None => None,
+    };
     Ok(Exports {
         main,
         on_connect,
         on_timer,
         on_control,
+        handover,
     })
 }
 

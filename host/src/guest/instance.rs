@@ -13,7 +13,8 @@ use wharf_protocol::Message;
 
 use super::call::{CpuMeter, Deadlines};
 use super::examine::{
-    Connected, Exports, Main, OnClose, OnConnect, OnControl, OnMessages, OnOpen, OnTimer,
+    Connected, Exports, ImportState, Imported, Main, OnClose, OnConnect, OnControl, OnMessages,
+    OnOpen, OnTimer,
 };
 use super::program::Program;
 use super::started::Started;
@@ -50,6 +51,14 @@ struct Functions {
     on_connect: Option<TypedFunc<OnConnect, Connected>>,
     on_timer: Option<TypedFunc<OnTimer, ()>>,
     on_control: Option<TypedFunc<OnControl, ()>>,
+    handover: Option<Handover>,
+}
+
+/// From one version to the next.
+#[derive(Clone, Copy)]
+struct Handover {
+    export_state: TypedFunc<(), (Vec<u8>,)>,
+    import_state: TypedFunc<ImportState, Imported>,
 }
 
 impl Instance {
@@ -160,6 +169,29 @@ impl Instance {
         self.call(function, (session, frame.into())).await
     }
 
+    /// Asks the guest for what its next version should know; only for programs that hand over.
+    pub(crate) async fn export_state(&mut self) -> Result<Vec<u8>, Fault> {
+        let handover = self
+            .functions
+            .handover
+            .expect("asked only if it hands over");
+        self.is_about(None);
+        let (state,) = self.call(handover.export_state, ()).await?;
+        Ok(state)
+    }
+
+    /// Gives the guest what the version before it knew; only for programs that hand over. The inner
+    /// error is the guest's own word.
+    pub(crate) async fn import_state(&mut self, state: &[u8]) -> Result<Result<(), String>, Fault> {
+        let handover = self
+            .functions
+            .handover
+            .expect("asked only if it hands over");
+        self.is_about(None);
+        let (taken,) = self.call(handover.import_state, (state,)).await?;
+        Ok(taken)
+    }
+
     /// What the guest says from now on has this session's number.
     fn is_about(&self, session: Option<u64>) {
         if let Some(log) = &self.store.data().log {
@@ -227,6 +259,13 @@ impl Functions {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
         };
+        let handover = match &exports.handover {
+            Some(indices) => Some(Handover {
+                export_state: instance.get_typed_func(&mut *store, indices.export_state)?,
+                import_state: instance.get_typed_func(&mut *store, indices.import_state)?,
+            }),
+            None => None,
+        };
         let Main::Handler {
             on_open,
             on_messages,
@@ -242,6 +281,7 @@ impl Functions {
             on_connect,
             on_timer,
             on_control,
+            handover,
         })
     }
 }

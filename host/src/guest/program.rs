@@ -111,6 +111,11 @@ impl Program {
         self.limits.wall_per_call
     }
 
+    /// Whether it carries state from one version to the next.
+    pub(crate) fn hands_over(&self) -> bool {
+        self.exports.handover.is_some()
+    }
+
     /// Whether it decides about handshakes itself.
     pub(crate) fn has_handshake(&self) -> bool {
         self.exports.on_connect.is_some()

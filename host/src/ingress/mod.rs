@@ -18,7 +18,6 @@ use std::sync::Arc;
 
 use tokio::sync::Notify;
 
-use crate::catalog::Catalog;
 use crate::dispatch::Dispatcher;
 
 pub(crate) use self::connection::serve_connection;
@@ -30,7 +29,6 @@ pub use self::tls::{TlsError, TlsFiles};
 
 /// What the connections of one worker share.
 pub(crate) struct Ingress {
-    catalog: Arc<Catalog>,
     dispatcher: Dispatcher,
     places: Arc<Places>,
     tls: Option<Arc<Tls>>,
@@ -39,15 +37,9 @@ pub(crate) struct Ingress {
 }
 
 impl Ingress {
-    pub(crate) fn new(
-        catalog: Arc<Catalog>,
-        dispatcher: Dispatcher,
-        places: Arc<Places>,
-        tls: Option<Arc<Tls>>,
-    ) -> Self {
+    pub(crate) fn new(dispatcher: Dispatcher, places: Arc<Places>, tls: Option<Arc<Tls>>) -> Self {
         let (draining, drain_began) = (Cell::new(false), Notify::new());
         Self {
-            catalog,
             dispatcher,
             places,
             tls,

@@ -60,8 +60,8 @@ async fn decide(
     upgrading: impl FnOnce(),
 ) -> Result<(Response<Body>, Option<Upgraded>), Answer> {
     let host = check_message(&head)?;
-    let found = ingress
-        .catalog
+    let catalog = ingress.dispatcher.catalog();
+    let found = catalog
         .lookup(host, head.uri().path())
         .map_err(|error| match error {
             LookupError::NotFound => Answer::text(404, "Nothing is served on this path."),

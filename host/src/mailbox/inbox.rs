@@ -52,6 +52,8 @@ pub(crate) enum Work<Answer> {
     /// The server asks all sessions to leave, once what they said is answered. Only conversations
     /// are told.
     Draining,
+    /// There is a newer version for the instance.
+    Outdated,
     /// Whoever needed the instance may be gone: it should look whether to go on.
     Vacated,
 }

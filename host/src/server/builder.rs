@@ -1,23 +1,22 @@
 //! From a description to a running server: binds, compiles, checks, and starts the workers. Either
 //! all of it works or nothing is left behind.
 
-use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Server;
-use super::route::{Route, Source};
+use super::publisher::Publisher;
+use super::route::Route;
 use super::worker::{self, Inlets, TopicsConfig, WorkerParts};
 use crate::capability::{GuestLogs, LogLimits};
-use crate::catalog::{self, Catalog, Grants, Page, ProgramId, Target, TopicRule};
+use crate::catalog::{Page, TopicRule};
 use crate::dispatch::Counters;
-use crate::guest::{Engine, EngineConfig, GuestLimits, Program};
+use crate::guest::{Engine, EngineConfig};
 use crate::id::random_u64;
 use crate::ingress::{IngressLimits, Places, TlsFiles};
 use crate::kv::Kv;
@@ -34,8 +33,8 @@ const BACKLOG: i32 = 4096;
 pub struct Builder {
     listen: Vec<String>,
     workers: Option<usize>,
-    routes: Vec<Route>,
-    pages: Vec<(String, Page)>,
+    pub(super) routes: Vec<Route>,
+    pub(super) pages: Vec<(String, Page)>,
     topics: Vec<TopicRule>,
     tls: Option<TlsFiles>,
     limits: IngressLimits,
@@ -161,8 +160,8 @@ impl Builder {
             None => (None, None, None),
         };
         let engine = Engine::new(&self.engine)?;
-        let (routes, programs) = compile(&engine, self.routes, self.pages)?;
-        let catalog = Catalog::new(routes).map_err(|error| anyhow!(error.reason))?;
+        let mut publisher = Publisher::new(engine, kv.is_some());
+        let (served, _) = publisher.replace(self.routes, self.pages)?;
         let counters = Arc::new(Counters::default());
         let (peers, inlets): (Vec<_>, Vec<_>) =
             (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
@@ -171,8 +170,7 @@ impl Builder {
         let parts = WorkerParts {
             origin: std::time::Instant::now(),
             run: random_u64(),
-            catalog: Arc::new(catalog),
-            programs,
+            served,
             peers: peers.into(),
             counters: counters.clone(),
             topics: topics.clone(),
@@ -210,6 +208,7 @@ impl Builder {
             counters,
             topic_counters: topics.counters,
             next_worker: 0.into(),
+            publisher: Arc::new(Mutex::new(publisher)),
         })
     }
 
@@ -295,79 +294,4 @@ fn bind_one(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
-}
-
-type Programs = Arc<[Arc<Program>]>;
-
-/// Compiles each component once, however many routes it serves.
-fn compile(
-    engine: &Engine,
-    routes: Vec<Route>,
-    pages: Vec<(String, Page)>,
-) -> Result<(Vec<catalog::Route>, Programs)> {
-    let mut known: HashMap<(Source, GuestLimits, Grants), ProgramId> = HashMap::new();
-    let mut programs = Vec::new();
-    let mut checked = Vec::new();
-    for route in routes {
-        let Some(source) = route.source.clone() else {
-            bail!("the route {} has no component", route.pattern);
-        };
-        let mut limits = route.guest.clone();
-        // What a handler may send has to fit into one call of the host.
-        let sendable = route.websocket.max_message_bytes.saturating_mul(2);
-        limits.hostcall_bytes_max = limits.hostcall_bytes_max.max(sendable);
-        let mut grants = route.grants.clone();
-        grants.raw = route.websocket.raw;
-        let key = (source, limits, grants);
-        let program = match known.get(&key) {
-            Some(program) => *program,
-            None => {
-                let program =
-                    ProgramId(u32::try_from(programs.len()).context("too many programs")?);
-                programs.push(Arc::new(load(engine, &key.0, &key.1, &key.2)?));
-                known.insert(key, program);
-                program
-            }
-        };
-        if route.idle.is_some() && programs[program.0 as usize].converses() {
-            bail!(
-                "the route {} has `idle`, and its component is a conversation, which cannot sleep: \
-                 what it knows stands in its variables; leave `idle` out",
-                route.pattern
-            );
-        }
-        checked.push(route.check(program)?);
-    }
-    for (path, page) in pages {
-        checked.push(catalog::Route::new(path, Target::Page(page)));
-    }
-    Ok((checked, programs.into()))
-}
-
-fn load(
-    engine: &Engine,
-    source: &Source,
-    limits: &GuestLimits,
-    grants: &Grants,
-) -> Result<Program> {
-    let (name, bytes) = match source {
-        Source::File(path) => {
-            let bytes = std::fs::read(path)
-                .with_context(|| format!("read the component {}", path.display()))?;
-            let name = path.file_stem().unwrap_or(path.as_os_str());
-            (name.to_string_lossy().into_owned(), bytes)
-        }
-        Source::Bytes(name, bytes) => (name.clone(), bytes.clone()),
-    };
-    let started = std::time::Instant::now();
-    let program = Program::compile(engine, &name, &bytes, limits, grants)
-        .with_context(|| format!("the component {name} cannot be served"))?;
-    let took = Duration::from_millis(started.elapsed().as_millis() as u64);
-    tracing::info!(
-        component = name,
-        bytes = bytes.len(),
-        ?took,
-        "component compiled"
-    );
-    Ok(program)
 }

@@ -46,7 +46,8 @@ impl From<RouteConfig> for Route {
             .websocket(|settings| *settings = config.websocket)
             .guest(|limits| *limits = config.guest)
             .tenant(config.tenant)
-            .grants(|grants| *grants = config.grants);
+            .grants(|grants| *grants = config.grants)
+            .rollout(config.rollout);
         let route = match config.settings {
             Some(settings) => route.settings(|own| *own = settings),
             None => route,

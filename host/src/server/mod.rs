@@ -6,12 +6,13 @@
 
 mod builder;
 mod configured;
+mod publisher;
 mod route;
 mod worker;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -21,9 +22,11 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 pub use self::builder::Builder;
+use self::publisher::Publisher;
+pub use self::publisher::Replaced;
 pub use self::route::{Route, Source};
 use self::worker::Control;
-use crate::dispatch::Counters;
+use crate::dispatch::{Counters, Served};
 use crate::topics::TopicCounters;
 
 /// Bytes that an in-memory connection holds in each direction, as a socket's buffers would.
@@ -39,6 +42,7 @@ pub struct Server {
     counters: Arc<Counters>,
     topic_counters: Arc<TopicCounters>,
     next_worker: AtomicUsize,
+    publisher: Arc<Mutex<Publisher>>,
 }
 
 /// What is going on in a server.
@@ -52,6 +56,11 @@ pub struct Stats {
     pub instances_asleep: usize,
     /// How often an instance has woken, since the start.
     pub instances_woken: u64,
+    /// How often the next version of a component has taken the place of a running instance, since
+    /// the start.
+    pub swaps: u64,
+    /// How often it could not, and the old version went on.
+    pub swaps_failed: u64,
     /// Messages of topics that were queued for a member, since the start.
     pub topic_deliveries: u64,
     /// Messages of topics that a member did not get because its queue was full or it was closing,
@@ -111,9 +120,66 @@ impl Server {
             instances_live: self.counters.instances_live.load(Ordering::Relaxed),
             instances_asleep: self.counters.instances_asleep.load(Ordering::Relaxed),
             instances_woken: self.counters.instances_woken.load(Ordering::Relaxed),
+            swaps: self.counters.swaps.load(Ordering::Relaxed),
+            swaps_failed: self.counters.swaps_failed.load(Ordering::Relaxed),
             topic_deliveries: self.topic_counters.deliveries.load(Ordering::Relaxed),
             topic_deliveries_dropped: self.topic_counters.dropped.load(Ordering::Relaxed),
         }
+    }
+
+    /// Serves a route from now on, under live sockets: a new one beside the others, or the next
+    /// version of the one of the same tenant, host, path and subprotocols. New requests find it when
+    /// this resolves; instances and sessions of the version before follow as its
+    /// [`rollout`](Route::rollout) says.
+    ///
+    /// # Errors
+    /// When it cannot be served; the message says why, and everything is as it was.
+    pub async fn publish(&self, route: Route) -> Result<Replaced> {
+        self.change(move |publisher| publisher.publish(route)).await
+    }
+
+    /// Serves a route no longer: its path is answered with 404, and its sessions are closed with
+    /// 1001 after what was read is answered. `route` needs tenant, host, path and subprotocols.
+    ///
+    /// # Errors
+    /// When there is no such route.
+    pub async fn withdraw(&self, route: Route) -> Result<Replaced> {
+        self.change(move |publisher| publisher.withdraw(&route))
+            .await
+    }
+
+    /// Serves the routes and pages of that description from now on, and no others. Routes that are
+    /// as they were go on as if nothing had happened. Everything else of the description comes only
+    /// with a new start.
+    ///
+    /// # Errors
+    /// When it cannot be served; the message says why, and everything is as it was.
+    pub async fn reload(&self, description: Builder) -> Result<Replaced> {
+        let (routes, pages) = (description.routes, description.pages);
+        self.change(move |publisher| publisher.replace(routes, pages))
+            .await
+    }
+
+    /// One change after the other reaches all workers in the same order.
+    async fn change(
+        &self,
+        change: impl FnOnce(&mut Publisher) -> Result<(Served, Replaced)> + Send + 'static,
+    ) -> Result<Replaced> {
+        let (publisher, workers) = (Arc::clone(&self.publisher), self.workers.clone());
+        let (done, changed) = oneshot::channel();
+        let thread = std::thread::Builder::new().name("wharf-publish".into());
+        thread
+            .spawn(move || {
+                // A change is made as a whole or not at all, so one that panicked left nothing.
+                let mut publisher = publisher.lock().unwrap_or_else(PoisonError::into_inner);
+                let published = change(&mut publisher).map(|(served, published)| {
+                    spread(&workers, &served);
+                    published
+                });
+                drop(done.send(published));
+            })
+            .context("a thread to publish")?;
+        changed.await.context("the change was cut short")?
     }
 
     /// Asks every client to leave: accepts nothing new, answers what was read, closes each session
@@ -155,6 +221,21 @@ impl Server {
             Ok(0) => Ok(()),
             _ => bail!("a thread of the server had panicked"),
         }
+    }
+}
+
+/// Gives every worker what is served from now on, and waits until each has it.
+fn spread(workers: &[UnboundedSender<Control>], served: &Served) {
+    let answers = workers.iter().map(|worker| {
+        let (done, answer) = oneshot::channel();
+        let served = served.clone();
+        // A worker that has ended serves nothing.
+        let _ = worker.send(Control::Publish { served, done });
+        answer
+    });
+    let answers: Vec<_> = answers.collect();
+    for answer in answers {
+        let _ = answer.blocking_recv();
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::catalog::{
-    self, Grants, InstanceModel, OriginRule, ProgramId, Settings, Target, Template,
+    self, Grants, InstanceModel, OriginRule, ProgramId, Rollout, Settings, Target, Template,
     WebSocketSettings,
 };
 use crate::guest::GuestLimits;
@@ -35,6 +35,7 @@ pub struct Route {
     pub(super) tenant: String,
     pub(super) grants: Grants,
     pub(super) settings: Settings,
+    pub(super) rollout: Option<Rollout>,
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +60,7 @@ impl Route {
             tenant: catalog::DEFAULT_TENANT.to_owned(),
             grants: Grants::default(),
             settings: Settings::default(),
+            rollout: None,
         }
     }
 
@@ -155,6 +157,15 @@ impl Route {
     pub fn settings(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
         self.grants.settings = true;
+        self
+    }
+
+    /// How the version before gives way to this one, when it is published on a running server.
+    /// `None`, the default: [`Rollout::Swap`] if both hand over their state, otherwise
+    /// [`Rollout::DRAIN`].
+    #[must_use]
+    pub fn rollout(mut self, rollout: impl Into<Option<Rollout>>) -> Self {
+        self.rollout = rollout.into();
         self
     }
 

@@ -15,9 +15,8 @@ use tokio::sync::oneshot;
 use wharf_protocol::Cause;
 
 use crate::capability::{GuestLogs, Services};
-use crate::catalog::{Catalog, TopicRule};
-use crate::dispatch::{Counters, Dispatcher, DispatcherParts, PeerCommand};
-use crate::guest::Program;
+use crate::catalog::TopicRule;
+use crate::dispatch::{Counters, Dispatcher, DispatcherParts, PeerCommand, Served};
 use crate::ingress::{Ingress, Places, Tls};
 use crate::kv::Kv;
 use crate::mailbox::Lane;
@@ -38,6 +37,11 @@ const BUFFERS_LOOK: Duration = Duration::from_secs(10);
 pub(super) enum Control {
     /// Serve a connection that has no socket.
     Connect(DuplexStream),
+    /// Serve that from now on; answer when new requests find it.
+    Publish {
+        served: Served,
+        done: oneshot::Sender<()>,
+    },
     /// Ask every client to leave; answer how many sessions were left in the end.
     Drain {
         within: Duration,
@@ -50,8 +54,7 @@ pub(super) enum Control {
 pub(super) struct WorkerParts {
     pub(super) origin: std::time::Instant,
     pub(super) run: u64,
-    pub(super) catalog: Arc<Catalog>,
-    pub(super) programs: Arc<[Arc<Program>]>,
+    pub(super) served: Served,
     pub(super) peers: Arc<[UnboundedSender<PeerCommand>]>,
     pub(super) counters: Arc<Counters>,
     pub(super) topics: TopicsConfig,
@@ -119,7 +122,6 @@ pub(super) fn spawn(
 }
 
 struct Worker {
-    catalog: Arc<Catalog>,
     dispatcher: Dispatcher,
     ingress: Rc<Ingress>,
 }
@@ -154,14 +156,12 @@ impl Worker {
         let dispatcher = Dispatcher::new(DispatcherParts {
             worker: index,
             services: Rc::new(services),
-            programs: parts.programs,
+            served: parts.served,
             peers: parts.peers,
             counters: parts.counters,
         });
-        let catalog = parts.catalog;
-        let ingress = Ingress::new(catalog.clone(), dispatcher.clone(), parts.places, parts.tls);
+        let ingress = Ingress::new(dispatcher.clone(), parts.places, parts.tls);
         Self {
-            catalog,
             dispatcher,
             ingress: Rc::new(ingress),
         }
@@ -184,8 +184,8 @@ impl Worker {
         let lane = self.dispatcher.lane().clone();
         let of_clock = lane.clone();
         tokio::task::spawn_local(async move { of_clock.clock.run().await });
-        let (dispatcher, catalog) = (self.dispatcher.clone(), self.catalog.clone());
-        tokio::task::spawn_local(async move { dispatcher.run_timers(&catalog).await });
+        let dispatcher = self.dispatcher.clone();
+        tokio::task::spawn_local(async move { dispatcher.run_timers().await });
         let dispatcher = self.dispatcher.clone();
         tokio::task::spawn_local(async move { dispatcher.run_wakings().await });
         let topics = self.dispatcher.services().topics.clone();
@@ -217,6 +217,11 @@ impl Worker {
                     "http",
                     ingress,
                 ));
+            }
+            Control::Publish { served, done } => {
+                self.dispatcher.publish(served);
+                // Whoever asked may have given up waiting.
+                let _ = done.send(());
             }
             Control::Drain { within, done } => {
                 self.ingress.drain();

@@ -92,6 +92,8 @@ fn start(seat: Seat, socket: Socket, read_ahead: Box<[u8]>, deflate: Option<defl
         outbox.stop(Stop::Now(wharf_protocol::Cause::HandlerFailed { incident }));
     } else if let Some(cause) = dispatcher.draining() {
         outbox.stop(Stop::Gracefully(cause));
+    } else if hosted.is_closing() {
+        outbox.stop(Stop::Gracefully(wharf_protocol::Cause::Restart));
     }
     let session = Session {
         outbox,

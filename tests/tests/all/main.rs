@@ -33,6 +33,7 @@ mod session;
 mod sleep;
 mod storage;
 mod strangers;
+mod swap;
 mod timers;
 mod topics;
 mod topics_recovery;

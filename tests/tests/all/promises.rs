@@ -305,6 +305,51 @@ pub(crate) const PROMISES: &[Promise] = &[
         "guest.sleeps",
         "traps or spins when it wakes, hoards before it sleeps, loads its sessions with all they may carry: its own end only; what it hoarded is given back",
     ),
+    // New versions under live sockets.
+    fault(
+        "swap.under-load",
+        "100 hot swaps under load: 0 lost, 0 doubled, 0 closed, no version goes back",
+    ),
+    behaviour(
+        "swap.hands-over",
+        "what the old version exports the new one imports, at a message boundary; sessions stay open and do not open again",
+    ),
+    behaviour(
+        "swap.fails",
+        "a new version that refuses the state, traps, spins or cannot be compiled leaves the old one as it was",
+    ),
+    behaviour(
+        "swap.export-fails",
+        "an old version that fails over its state ends its own sessions, with 1011",
+    ),
+    behaviour(
+        "swap.drain",
+        "with `drain` old sessions stay on the old version until they end or the deadline, then 1012",
+    ),
+    behaviour(
+        "swap.restart",
+        "with `restart` old sessions are closed with 1012, each at a moment of its own",
+    ),
+    behaviour(
+        "swap.asleep",
+        "an instance that sleeps wakes as the new version; the change itself wakes nobody",
+    ),
+    behaviour(
+        "swap.settings",
+        "a change of what is asked of sessions holds for new ones and replaces no instance",
+    ),
+    behaviour(
+        "swap.routes",
+        "routes come and go while others are served; the sessions of one that goes end with 1001",
+    ),
+    behaviour(
+        "swap.refused",
+        "a rollout that would lose state or cannot be done is refused with the reason; without one, what cannot hand over drains",
+    ),
+    fault(
+        "control.bad-config",
+        "bad config at reload: the old stays; the error names the line",
+    ),
     // The peer.
     fault(
         "peer.slow-handshake",

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::capability::Services;
 use crate::catalog::{Catalog, Page, ProgramId, Route, Target};
-use crate::dispatch::{Counters, Dispatcher, DispatcherParts};
+use crate::dispatch::{Counters, Dispatcher, DispatcherParts, Served};
 use crate::ingress::{IngressLimits, Places};
 use crate::mailbox::Lane;
 
@@ -33,12 +33,14 @@ fn ingress(limits: IngressLimits) -> Rc<Ingress> {
             0,
             1,
         )))),
-        programs: Arc::new([]),
+        served: Served {
+            catalog: catalog.into(),
+            programs: Arc::default(),
+        },
         peers: Arc::new([peer]),
         counters: Arc::new(Counters::default()),
     });
     Rc::new(Ingress::new(
-        catalog.into(),
         dispatcher,
         Arc::new(Places::new(limits)),
         None,

@@ -1,0 +1,320 @@
+//! What the server serves, and how it changes: checks and compiles what is new, decides what counts
+//! as a new version, and makes the snapshot that the workers get. Either all of a change works or
+//! nothing of it happens.
+//!
+//! Runs on a thread of its own, never on a worker: compiling takes milliseconds to seconds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::route::{Route, Source};
+use crate::catalog::{self, Catalog, Grants, Page, ProgramId, Rollout, RouteId, Target};
+use crate::digest::Digest;
+use crate::dispatch::Served;
+use crate::guest::{Engine, GuestLimits, Program};
+
+/// What a change came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replaced {
+    /// Rises with every change that instances notice.
+    pub generation: u64,
+    /// Routes that were not there before.
+    pub added: usize,
+    /// Routes whose instances run a new version.
+    pub changed: usize,
+    /// Routes that are gone.
+    pub removed: usize,
+}
+
+/// What makes a compiled component: its name for logs, its digest, and what it was checked against.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Build {
+    name: String,
+    digest: Digest,
+    limits: GuestLimits,
+    grants: Grants,
+}
+
+/// A compiled component, and its number.
+#[derive(Clone)]
+struct Built {
+    id: ProgramId,
+    program: Arc<Program>,
+}
+
+/// What all versions of a route have in common: its tenant, and its name in there.
+type Identity = (Arc<str>, String);
+
+/// A route as it is served.
+#[derive(Clone)]
+struct Standing {
+    route: catalog::Route,
+    build: Build,
+    /// What the version before ran: kept, so that going back takes no time.
+    before: Option<Build>,
+}
+
+/// Everything that is served.
+#[derive(Clone, Default)]
+struct State {
+    standing: Vec<Standing>,
+    pages: Vec<(String, Page)>,
+    built: HashMap<Build, Built>,
+    ids: HashMap<Identity, RouteId>,
+    programs_made: u32,
+    generation: u64,
+}
+
+/// Changes what the server serves.
+pub(super) struct Publisher {
+    engine: Engine,
+    has_storage: bool,
+    state: State,
+}
+
+impl Publisher {
+    /// Nothing is served yet.
+    pub(super) fn new(engine: Engine, has_storage: bool) -> Self {
+        Self {
+            engine,
+            has_storage,
+            state: State::default(),
+        }
+    }
+
+    /// Serves these and nothing else.
+    pub(super) fn replace(
+        &mut self,
+        routes: Vec<Route>,
+        pages: Vec<(String, Page)>,
+    ) -> Result<(Served, Replaced)> {
+        let mut next = self.state.clone();
+        let standing = routes.into_iter().map(|route| self.stand(&mut next, route));
+        next.standing = standing.collect::<Result<_>>()?;
+        next.pages = pages;
+        self.settle(next)
+    }
+
+    /// Serves this one beside the others.
+    pub(super) fn publish(&mut self, route: Route) -> Result<(Served, Replaced)> {
+        let mut next = self.state.clone();
+        let standing = self.stand(&mut next, route)?;
+        let place = next
+            .standing
+            .iter()
+            .position(|other| other.route.id == standing.route.id);
+        match place {
+            Some(place) => next.standing[place] = standing,
+            None => next.standing.push(standing),
+        }
+        self.settle(next)
+    }
+
+    /// Serves all but this one.
+    pub(super) fn withdraw(&mut self, route: &Route) -> Result<(Served, Replaced)> {
+        let route = route.clone().check(ProgramId(0))?;
+        let identity = identity_of(&route);
+        let mut next = self.state.clone();
+        let id = next.ids.get(&identity).copied();
+        next.standing.retain(|other| Some(other.route.id) != id);
+        if next.standing.len() == self.state.standing.len() {
+            let (tenant, name) = identity;
+            bail!("there is no route {name:?} of the tenant {tenant}");
+        }
+        self.settle(next)
+    }
+
+    /// Checks a route, and compiles its component if that is a new one.
+    fn stand(&self, next: &mut State, route: Route) -> Result<Standing> {
+        if route.needs_storage() && !self.has_storage {
+            bail!(
+                "the route {} is granted storage, and the server has none: name a place with \
+                 Builder::storage",
+                route.pattern
+            );
+        }
+        let Some(source) = &route.source else {
+            bail!("the route {} has no component", route.pattern);
+        };
+        let mut limits = route.guest.clone();
+        // What a handler may send has to fit into one call of the host.
+        let sendable = route.websocket.max_message_bytes.saturating_mul(2);
+        limits.hostcall_bytes_max = limits.hostcall_bytes_max.max(sendable);
+        let mut grants = route.grants.clone();
+        grants.raw = route.websocket.raw;
+        let (build, bytes) = read(source, limits, grants)?;
+        let built = match next.built.get(&build) {
+            Some(built) => built.clone(),
+            None => {
+                let built = Built {
+                    id: ProgramId(next.programs_made),
+                    program: Arc::new(compile(&self.engine, &build, &bytes)?),
+                };
+                next.programs_made += 1;
+                next.built.insert(build.clone(), built.clone());
+                built
+            }
+        };
+        if route.idle.is_some() && built.program.converses() {
+            bail!(
+                "the route {} has `idle`, and its component is a conversation, which cannot sleep: \
+                 what it knows stands in its variables; leave `idle` out",
+                route.pattern
+            );
+        }
+        let wanted = route.rollout;
+        let mut route = route.check(built.id)?;
+        let identity = identity_of(&route);
+        let fresh = RouteId(next.ids.len() as u32);
+        route.id = *next.ids.entry(identity).or_insert(fresh);
+        let old = self.standing(route.id);
+        let before = match old {
+            Some(old) if is_same_version(&old.route, &route) => {
+                route.generation = old.route.generation;
+                route.rollout = old.route.rollout;
+                old.before.clone()
+            }
+            old => {
+                // All that changes at once is one generation.
+                next.generation = self.state.generation + 1;
+                route.generation = next.generation;
+                if let Some(old) = old {
+                    let program = &self.state.built[&old.build].program;
+                    let change = (&old.route, &**program, &route, &*built.program);
+                    route.rollout = rollout(wanted, change)?;
+                }
+                old.map(|old| old.build.clone())
+            }
+        };
+        Ok(Standing {
+            route,
+            build,
+            before,
+        })
+    }
+
+    fn standing(&self, id: RouteId) -> Option<&Standing> {
+        let mut standing = self.state.standing.iter();
+        standing.find(|standing| standing.route.id == id)
+    }
+
+    /// Makes the snapshot, and keeps the state that it is made of.
+    fn settle(&mut self, mut next: State) -> Result<(Served, Replaced)> {
+        let kept = |build: &Build| {
+            let mut standing = next.standing.iter();
+            standing.any(|one| one.build == *build || one.before.as_ref() == Some(build))
+        };
+        let built = next.built.iter().filter(|(build, _)| kept(build));
+        let built: HashMap<_, _> = built
+            .map(|(key, built)| (key.clone(), built.clone()))
+            .collect();
+        next.built = built;
+        let pages = next.pages.iter();
+        let pages = pages.map(|(path, page)| catalog::Route::new(path, Target::Page(page.clone())));
+        let routes = next.standing.iter().map(|standing| standing.route.clone());
+        let catalog = Catalog::new(routes.chain(pages).collect());
+        let catalog = catalog.map_err(|error| anyhow!(error.reason))?;
+        let programs = next.built.values();
+        let served = Served {
+            catalog: Arc::new(catalog),
+            programs: Arc::new(programs.map(|one| (one.id, one.program.clone())).collect()),
+        };
+        let before = |one: &&Standing| self.standing(one.route.id);
+        let added = next.standing.iter().filter(|one| before(one).is_none());
+        let changed = next.standing.iter().filter(|one| {
+            before(one).is_some_and(|old| old.route.generation != one.route.generation)
+        });
+        let (added, changed) = (added.count(), changed.count());
+        let published = Replaced {
+            generation: next.generation,
+            added,
+            changed,
+            removed: self.state.standing.len() + added - next.standing.len(),
+        };
+        self.state = next;
+        Ok((served, published))
+    }
+}
+
+fn identity_of(route: &catalog::Route) -> Identity {
+    (Arc::clone(&route.tenant), route.name())
+}
+
+/// Whether an instance of one may go on as an instance of the other: what it runs and what it may do
+/// are the same. What is asked of sessions holds for those that begin later.
+fn is_same_version(old: &catalog::Route, new: &catalog::Route) -> bool {
+    let program = |route: &catalog::Route| match route.target {
+        Target::Component(program) => Some(program),
+        Target::Page(_) => None,
+    };
+    program(old) == program(new)
+        && old.instance == new.instance
+        && old.idle == new.idle
+        && old.grants == new.grants
+        && old.settings == new.settings
+}
+
+/// How the old version gives way to the new one.
+fn rollout(
+    wanted: Option<Rollout>,
+    (old, from, new, to): (&catalog::Route, &Program, &catalog::Route, &Program),
+) -> Result<Rollout> {
+    let hindrance = if from.converses() || to.converses() {
+        Some("a conversation cannot be swapped: what it knows stands in its variables")
+    } else if old.instance != new.instance {
+        Some("its instance model changes, so no instance of the new version has the same sessions")
+    } else if old.websocket.raw != new.websocket.raw {
+        Some("`raw` changes, and sessions that are open stay what they are")
+    } else if from.hands_over() && !to.hands_over() {
+        Some("the version before exports `handover` and this one does not: its state would be lost")
+    } else {
+        None
+    };
+    match (wanted, hindrance) {
+        (Some(Rollout::Swap), Some(hindrance)) => bail!(
+            "the route {} cannot be swapped: {hindrance}; right is the rollout `drain` or `restart`",
+            new.pattern
+        ),
+        (Some(wanted), _) => Ok(wanted),
+        (None, None) if from.hands_over() => Ok(Rollout::Swap),
+        (None, _) => Ok(Rollout::DRAIN),
+    }
+}
+
+/// Reads a component.
+fn read(source: &Source, limits: GuestLimits, grants: Grants) -> Result<(Build, Vec<u8>)> {
+    let (name, bytes) = match source {
+        Source::File(path) => {
+            let bytes = std::fs::read(path)
+                .with_context(|| format!("read the component {}", path.display()))?;
+            let name = path.file_stem().unwrap_or(path.as_os_str());
+            (name.to_string_lossy().into_owned(), bytes)
+        }
+        Source::Bytes(name, bytes) => (name.clone(), bytes.clone()),
+    };
+    let build = Build {
+        name,
+        digest: Digest::of(&bytes),
+        limits,
+        grants,
+    };
+    Ok((build, bytes))
+}
+
+fn compile(engine: &Engine, build: &Build, bytes: &[u8]) -> Result<Program> {
+    let name = &build.name;
+    let started = Instant::now();
+    let program = Program::compile(engine, name, bytes, &build.limits, &build.grants)
+        .with_context(|| format!("the component {name} cannot be served"))?;
+    let took = Duration::from_millis(started.elapsed().as_millis() as u64);
+    tracing::info!(
+        component = name,
+        bytes = bytes.len(),
+        ?took,
+        "component compiled"
+    );
+    Ok(program)
+}
