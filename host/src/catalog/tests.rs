@@ -58,9 +58,17 @@ fn check(catalog: &Catalog, authority: &str, path: &str, offered: &[&str], expec
     assert_eq!(answer, expect, "{authority} {path}");
 }
 
+/// Each route has its place in the list as its number.
+fn numbered(mut routes: Vec<Route>) -> Result<Catalog, CatalogError> {
+    for (id, route) in (0..).zip(&mut routes) {
+        route.id = RouteId(id);
+    }
+    Catalog::new(routes)
+}
+
 #[test]
 fn a_path_finds_its_route_and_parameters() {
-    let catalog = Catalog::new(vec![
+    let catalog = numbered(vec![
         socket("/echo"),
         socket("/rooms/{room}"),
         socket("/files/{*tail}"),
@@ -84,8 +92,7 @@ fn a_path_finds_its_route_and_parameters() {
 
 #[test]
 fn a_component_may_answer_everywhere_beside_a_page() {
-    let catalog =
-        Catalog::new(vec![socket("/{*path}"), page("/")]).expect("the routes fit together");
+    let catalog = numbered(vec![socket("/{*path}"), page("/")]).expect("the routes fit together");
     check(&catalog, "x", "/", &[], "0 path=");
     check(&catalog, "x", "/a/b", &[], "0 path=a/b");
     assert!(catalog.lookup("x", "/").expect("a route").page().is_some());
@@ -94,7 +101,7 @@ fn a_component_may_answer_everywhere_beside_a_page() {
 
 #[test]
 fn subprotocols_choose_among_the_routes_of_a_path() {
-    let catalog = Catalog::new(vec![
+    let catalog = numbered(vec![
         speaking("/", &["a", "b"]),
         speaking("/", &["c"]),
         speaking("/only", &["a"]),
@@ -110,7 +117,7 @@ fn subprotocols_choose_among_the_routes_of_a_path() {
 
 #[track_caller]
 fn refused(routes: Vec<Route>, expect: &str) {
-    let error = Catalog::new(routes)
+    let error = numbered(routes)
         .map(drop)
         .expect_err("the routes do not fit together");
     assert_eq!(format!("{}: {error}", error.route), expect);
@@ -131,12 +138,12 @@ fn routes_that_cannot_stand_together_are_refused() {
         "1: another route on `/a` has the subprotocol `x` too",
     );
     refused(vec![socket("a")], "0: a path begins with `/`; `a` does not");
-    assert!(Catalog::new(vec![socket("/a"), on_host("h", socket("/a")), page("/a")]).is_ok());
+    assert!(numbered(vec![socket("/a"), on_host("h", socket("/a")), page("/a")]).is_ok());
 }
 
 #[test]
 fn two_names_for_one_place_are_refused() {
-    let error = Catalog::new(vec![socket("/rooms/{room}"), socket("/rooms/{id}")])
+    let error = numbered(vec![socket("/rooms/{room}"), socket("/rooms/{id}")])
         .map(drop)
         .expect_err("the routes do not fit together");
     assert_eq!(error.route, 1);
