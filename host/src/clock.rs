@@ -13,6 +13,7 @@ use std::pin::pin;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use nix::time::{ClockId, clock_gettime};
 use wharf_protocol::Instant;
 
 /// Deadlines fall due on multiples of this, so that many share one wake-up.
@@ -21,6 +22,13 @@ const GRANULARITY_MILLISECONDS: u64 = 8;
 /// The lower bits of an [`Armed`], which tell apart what falls due at once.
 const SEQUENCE_BITS: u32 = 24;
 const SEQUENCE_MAX: u64 = (1 << SEQUENCE_BITS) - 1;
+
+/// How long this thread has run. Not the time of day: nobody pays here for what other processes take
+/// from the machine. A system call.
+pub(crate) fn thread_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    Duration::from(time.expect("each thread has a clock of its own"))
+}
 
 /// Names an armed deadline, to disarm it. Ordered by due time.
 ///

@@ -21,6 +21,7 @@ mod clock;
 mod digest;
 mod fault;
 mod id;
+mod metrics;
 mod request;
 
 mod wire;
@@ -48,12 +49,15 @@ mod session;
 
 mod ingress;
 
+mod admin;
+
 mod config;
 
 mod control;
 
 mod server;
 
+pub use admin::{AdminScope, AdminSettings, AdminToken, new_admin_token};
 pub use capability::{Capability, LogLimits};
 pub use catalog::{
     Destination, Grants, InstanceModel, OriginRule, Page, PatternError, Rollout, Secret, Settings,

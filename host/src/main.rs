@@ -1,6 +1,7 @@
 //! The `wharf` command: a thin shell over the library. It reads arguments, files and signals, and
 //! serves nothing by itself.
 
+mod cli;
 mod telemetry;
 
 use std::io::Write;
@@ -9,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use wharf::{Builder, CompileLimits, Config, Digest, GuestLimits, InstanceModel, Route, Server};
 
@@ -26,6 +27,7 @@ Examples:
   wharf serve chat.wasm --instance '{path}'    sessions on the same path share an instance
   wharf serve --config wharf.toml              routes, limits, TLS and pages from a file
   wharf check chat.wasm                        would this component run here?
+  wharf status                                 how is the server that runs on this machine?
 
 Exit codes: 0 all is well, 1 it failed, 2 the arguments make no sense.";
 
@@ -87,6 +89,13 @@ enum Command {
     /// Compiles a component from standard input to standard output; the server calls it.
     #[command(hide = true)]
     Compile(Compile),
+    #[command(flatten)]
+    Ask(cli::Command),
+    /// Writes a script that completes these commands: `source <(wharf completions bash)`.
+    Completions {
+        /// The shell that it is for.
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -158,6 +167,11 @@ fn main() -> ExitCode {
         Command::Serve(serve) => run(&serve),
         Command::Check(check) => inspect(&check.component),
         Command::Compile(arguments) => compile(&arguments),
+        Command::Ask(command) => cli::run(command).map(|()| ExitCode::SUCCESS),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "wharf", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
     };
     outcome.unwrap_or_else(|error| {
         // Nothing can be done about a standard error that is gone.
@@ -206,6 +220,7 @@ fn run(arguments: &Serve) -> Result<ExitCode> {
         loop {
             tokio::select! {
                 () = signals.next() => return end(server, &mut signals).await,
+                () = server.drain_requested() => return end(server, &mut signals).await,
                 _ = hangup.recv() => reload(&server, arguments).await,
             }
         }
@@ -252,6 +267,9 @@ fn announce(server: &Server) -> Result<()> {
     let scheme = if server.is_secure() { "https" } else { "http" };
     for address in server.local_addrs() {
         tracing::info!("listening on {scheme}://{address}");
+    }
+    if let Some(address) = server.admin_addr() {
+        tracing::info!("operators are served on http://{address}");
     }
     let mut stdout = std::io::stdout();
     writeln!(stdout, "listening on {scheme}://{}", server.local_addr())?;
@@ -332,8 +350,6 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

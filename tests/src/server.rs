@@ -142,6 +142,16 @@ impl Child {
         self.log.lock().unwrap().clone()
     }
 
+    /// Where it serves operators.
+    pub fn admin(&self) -> SocketAddr {
+        let log = self.log();
+        let (_, rest) = log
+            .split_once("operators are served on http://")
+            .unwrap_or_else(|| panic!("no admin listener:\n{}", tail(&log)));
+        let address = rest.split('"').next().unwrap_or_default();
+        address.parse().unwrap()
+    }
+
     /// Asserts that it is alive and has not panicked.
     pub fn assert_healthy(&self) {
         assert!(

@@ -19,6 +19,8 @@ pub enum Value {
     Number(u64),
     /// A flag.
     Flag(bool),
+    /// A date, written bare.
+    Date(&'static str),
     /// A list of strings.
     List(Vec<String>),
 }
@@ -59,6 +61,7 @@ impl std::fmt::Display for Value {
             // JSON's strings and lists of strings are TOML's too.
             Self::Text(text) => write!(formatter, "{}", serde_json::json!(text)),
             Self::List(list) => write!(formatter, "{}", serde_json::json!(list)),
+            Self::Date(date) => write!(formatter, "{date}"),
             Self::Number(number) => write!(formatter, "{number}"),
             Self::Flag(flag) => write!(formatter, "{flag}"),
         }

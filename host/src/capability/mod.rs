@@ -33,7 +33,7 @@ mod wasi;
 pub use self::grant::Capability;
 pub(crate) use self::grant::{PACKAGE, VERSION, judge};
 pub use self::log::LogLimits;
-pub(crate) use self::log::{GuestLogs, InstanceLog};
+pub(crate) use self::log::{GuestLogs, InstanceLog, LogLine};
 pub(crate) use self::wasi::{WasiState, link as link_wasi};
 
 /// What a worker offers to all of its instances. Lives on one thread.

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -236,6 +236,16 @@ impl<'d, 'i> Section<'d, 'i> {
             Some(duration) => self.checked(key, value, duration, |duration| *into = duration),
             None => self.wrong(key, value.span(), format_args!("right is {DURATION}")),
         }
+    }
+
+    /// A date, with or without a time of day; in UTC unless it says otherwise.
+    pub(super) fn date(&self, key: &'static str, right: &str) -> Option<SystemTime> {
+        let value = self.value(key)?;
+        let date = value.get_ref().as_datetime().and_then(value::date);
+        if date.is_none() {
+            self.wrong(key, value.span(), right);
+        }
+        date
     }
 
     /// A duration, or `"off"`.

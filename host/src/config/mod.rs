@@ -3,6 +3,7 @@
 //! Everything wrong is reported at once, each with file, line, key, value and what would be right.
 //! Starts nothing: the server is built from what comes out.
 
+mod admin;
 mod deployments;
 mod document;
 mod log;
@@ -23,6 +24,7 @@ pub use self::deployments::{DeploymentSettings, TenantRules};
 use self::document::{Document, Problem, Section};
 pub use self::manifest::Manifest;
 pub use self::route::RouteConfig;
+use crate::admin::AdminSettings;
 use crate::capability::LogLimits;
 use crate::catalog::{self, Catalog, Page, ProgramId, Target, TopicRule};
 use crate::guest::EngineConfig;
@@ -47,6 +49,8 @@ pub struct Config {
     pub storage: Option<StorageSettings>,
     /// What may be deployed while the server runs; `None` is nothing.
     pub deployments: Option<DeploymentSettings>,
+    /// Where operators reach the server; `None` is nowhere.
+    pub admin: Option<AdminSettings>,
     /// How much the handlers of a tenant may log.
     pub log: LogLimits,
     /// What holds for connections that handlers open.
@@ -158,6 +162,7 @@ fn read(document: &Document<'_>, top: &Section<'_, '_>, folder: &Path) -> Config
         );
         section.finish();
     }
+    config.admin = admin::settings(top, &mut config.warnings);
     config.log = log::limits(top);
     config.outbound = outbound::settings(top, folder);
     config.storage = storage::storage(top, folder);

@@ -332,7 +332,7 @@ fn buckets(section: &Section<'_, '_>) -> Vec<String> {
 }
 
 /// Short, and without what would need escaping anywhere.
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     const CHARS_MAX: usize = 64;
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     !name.is_empty() && name.len() <= CHARS_MAX && name.bytes().all(fits)

@@ -1,6 +1,8 @@
 //! Durations, sizes and near misses of names, from text. Pure.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use toml::value::{Datetime, Offset};
 
 /// What a duration looks like, for messages.
 pub(super) const DURATION: &str = "a duration with its unit, such as \"30s\" or \"500ms\"";
@@ -31,6 +33,30 @@ pub(super) fn size(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.checked_mul(bytes)
+}
+
+/// The moment of a date since 1970. Where it has no time of day it is the day's first moment, and
+/// where it has no offset it is UTC's.
+pub(super) fn date(date: &Datetime) -> Option<SystemTime> {
+    let day = date.date?;
+    let seconds_of_day = date.time.map_or(0, |time| {
+        i64::from(time.hour) * 3_600
+            + i64::from(time.minute) * 60
+            + i64::from(time.second.unwrap_or(0))
+    });
+    let offset_minutes = match date.offset {
+        Some(Offset::Custom { minutes }) => i64::from(minutes),
+        Some(Offset::Z) | None => 0,
+    };
+    // Years begin in March here, so that a leap day is the last of its year.
+    let (year, month) = (i64::from(day.year), i64::from(day.month));
+    let year = if month <= 2 { year - 1 } else { year };
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + i64::from(day.day) - 1;
+    let leap_days = year / 4 - year / 100 + year / 400;
+    let days = year * 365 + leap_days + day_of_year - 719_468;
+    let seconds = days * 86_400 + seconds_of_day - offset_minutes * 60;
+    let since = Duration::from_secs(u64::try_from(seconds).ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
 fn split(text: &str) -> Option<(u64, &str)> {
@@ -162,5 +188,24 @@ mod tests {
         );
         assert_eq!(nearest("timout", &known), Some("timeout"));
         assert_eq!(nearest("colour", &known), None);
+    }
+
+    #[test]
+    fn a_date_is_a_moment() {
+        let seconds = |text: &str| {
+            let moment = date(&text.parse().expect("a date")).expect("after 1970");
+            let since = moment.duration_since(SystemTime::UNIX_EPOCH);
+            since.expect("after 1970").as_secs()
+        };
+        for (text, expected) in [
+            ("1970-01-01", 0),
+            ("2000-02-29", 951_782_400),
+            ("2000-03-01T00:00:01Z", 951_868_801),
+            ("2026-11-22T12:30:00+02:00", 1_795_343_400),
+            ("2100-03-01", 4_107_542_400),
+        ] {
+            assert_eq!(seconds(text), expected, "{text}");
+        }
+        assert_eq!(date(&"1969-12-31".parse().expect("a date")), None);
     }
 }

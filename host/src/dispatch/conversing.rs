@@ -53,7 +53,9 @@ pub(super) async fn serve(dispatcher: &Dispatcher, hosted: &Rc<Hosted>) -> Resul
     let run = stage.run(dispatcher.services(), async |floor| {
         director.direct(floor).await
     });
-    let outcome = Box::pin(run).await;
+    let mut run = Box::pin(run);
+    let counts = hosted.counts();
+    let outcome = poll_fn(|context| counts.time(|| run.as_mut().poll(context))).await;
     director.disarm();
     if let Err(fault) = &outcome {
         director.refuse_asked(fault);
@@ -225,7 +227,7 @@ impl Director {
     fn settle(&self, session: u64) {
         self.conversations.borrow_mut().remove(&session);
         self.hosted.members().remove(session);
-        self.dispatcher.count_session(false);
+        self.dispatcher.count_session(&self.hosted, false);
         if self.is_over() {
             // Wakes the director, who may be the caller's caller.
             let _ = self.inbox().push(Work::Vacated);

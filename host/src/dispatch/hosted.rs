@@ -10,6 +10,7 @@ use crate::catalog::Route;
 use crate::fault::Fault;
 use crate::guest::{Acceptance, Program, Rejection};
 use crate::mailbox::{self, Members, Work};
+use crate::metrics::Counts;
 
 /// What a handler said about a handshake.
 pub(crate) type Answer = Result<Result<Acceptance, Rejection>, Fault>;
@@ -40,6 +41,7 @@ pub(crate) struct Hosted {
     /// Boxed: most have none, and each session with an instance of its own pays for the room.
     key: Option<Box<InstanceKey>>,
     version: RefCell<Version>,
+    counts: Rc<Counts>,
     inbox: Inbox,
     members: Members,
     users: Cell<u32>,
@@ -59,11 +61,17 @@ enum Retired {
 }
 
 impl Hosted {
-    pub(super) fn new(serial: u64, key: Option<InstanceKey>, version: Version) -> Self {
+    pub(super) fn new(
+        serial: u64,
+        key: Option<InstanceKey>,
+        version: Version,
+        counts: Rc<Counts>,
+    ) -> Self {
         Self {
             serial,
             key: key.map(Box::new),
             version: RefCell::new(version),
+            counts,
             inbox: Inbox::new(),
             members: Members::default(),
             users: Cell::new(0),
@@ -118,6 +126,11 @@ impl Hosted {
             // One that has ended needs no notice.
             let _ = self.inbox.push(Work::Vacated);
         }
+    }
+
+    /// Where what its route does here is counted.
+    pub(crate) fn counts(&self) -> &Rc<Counts> {
+        &self.counts
     }
 
     /// Its queue.

@@ -6,7 +6,9 @@
 
 mod admission;
 mod conversing;
+mod counting;
 mod hosted;
+mod overview;
 mod placement;
 mod rollout;
 mod runner;
@@ -25,8 +27,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use wharf_protocol::Cause;
 
 pub(crate) use self::admission::{Admission, PeerCommand, Refusal, Seat, Ticket};
+use self::counting::Ledger;
+pub(crate) use self::counting::label;
 pub(crate) use self::hosted::{Hosted, Inbox, Use};
 use self::hosted::{Version, Wakefulness};
+pub(crate) use self::overview::SessionRow;
 use self::placement::InstanceKey;
 pub(crate) use self::rollout::Served;
 use crate::capability::Services;
@@ -55,6 +60,7 @@ struct Shared {
     /// Every worker's, this one's too, in order.
     peers: Arc<[UnboundedSender<PeerCommand>]>,
     counters: Arc<Counters>,
+    ledger: Ledger,
     /// Instances that serve several sessions, by key.
     keyed: RefCell<HashMap<InstanceKey, Rc<Hosted>>>,
     /// All instances of this worker, by serial number.
@@ -94,6 +100,7 @@ impl Dispatcher {
             served: RefCell::new(parts.served),
             peers: parts.peers,
             counters: parts.counters,
+            ledger: Ledger::default(),
             keyed: RefCell::default(),
             hosted: RefCell::default(),
             serial: Cell::new(0),
@@ -140,7 +147,11 @@ impl Dispatcher {
     }
 
     /// Counts a session that begins or has had its `on-close`.
-    pub(crate) fn count_session(&self, begins: bool) {
+    pub(crate) fn count_session(&self, hosted: &Hosted, begins: bool) {
+        hosted.counts().change(|figures| match begins {
+            true => figures.sessions_begun += 1,
+            false => figures.sessions_over += 1,
+        });
         let (count, here) = (&self.0.counters.sessions_open, &self.0.sessions_here);
         if begins {
             count.fetch_add(1, Ordering::Relaxed);
@@ -199,6 +210,9 @@ impl Dispatcher {
             .counters
             .instances_live
             .fetch_add(1, Ordering::Relaxed);
+        hosted
+            .counts()
+            .change(|figures| figures.instances_live_now += 1);
         tokio::task::spawn_local(runner::run(self.clone(), hosted.clone()));
         Some(hosted)
     }
@@ -222,7 +236,8 @@ impl Dispatcher {
         self.0.serial.set(serial);
         let program = version.program.name();
         tracing::debug!(serial, program, ?key, "instance starts");
-        Hosted::new(serial, key, version)
+        let counts = self.counts(&version.route);
+        Hosted::new(serial, key, version, counts)
     }
 
     /// Nobody finds this instance any more.
@@ -238,10 +253,16 @@ impl Dispatcher {
             .remove(&hosted.serial())
             .is_some()
         {
-            let counters = &self.0.counters;
+            let (counters, counts) = (&self.0.counters, hosted.counts());
             let counted = match hosted.wakefulness() {
-                Wakefulness::Awake => &counters.instances_live,
-                Wakefulness::Asleep | Wakefulness::Waking => &counters.instances_asleep,
+                Wakefulness::Awake => {
+                    counts.change(|figures| figures.instances_live_now -= 1);
+                    &counters.instances_live
+                }
+                Wakefulness::Asleep | Wakefulness::Waking => {
+                    counts.change(|figures| figures.instances_asleep_now -= 1);
+                    &counters.instances_asleep
+                }
             };
             counted.fetch_sub(1, Ordering::Relaxed);
         }

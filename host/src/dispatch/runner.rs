@@ -18,6 +18,7 @@ use crate::fault::{Fault, HostFault};
 use crate::guest::{Acceptance, Instance};
 use crate::id::IncidentId;
 use crate::mailbox::{Connecting, Outbox, Stop, TimerCall, Work};
+use crate::metrics::Counts;
 
 /// Why an instance's task ends.
 enum End {
@@ -49,6 +50,7 @@ pub(super) async fn run(dispatcher: Dispatcher, hosted: Rc<Hosted>) {
 async fn serve(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<End, Fault> {
     let services = dispatcher.services();
     let (inbox, members) = (hosted.inbox(), hosted.members());
+    let counts = hosted.counts();
     // Boxed, because the task would hold room for it for as long as the instance lives.
     let mut instance = match Box::pin(begin(dispatcher, hosted)).await? {
         Ok(instance) => instance,
@@ -62,36 +64,43 @@ async fn serve(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<End, Fault> {
         match work {
             Work::Connect(connecting) if hosted.program().has_handshake() => {
                 let call = Box::pin(connect(&mut instance, connecting));
-                corked(services, pin!(call)).await?;
+                corked(services, counts, pin!(call)).await?;
             }
             // One without an opinion accepts.
             Work::Connect(connecting) => {
                 drop(connecting.answer.send(Ok(Ok(Acceptance::default()))))
             }
-            Work::Open(outbox) => corked(services, pin!(instance.on_open(outbox.id()))).await?,
+            Work::Open(outbox) => {
+                corked(services, counts, pin!(instance.on_open(outbox.id()))).await?
+            }
             Work::Messages(batch) => {
-                let outcome = corked(services, pin!(instance.on_messages(&batch))).await;
+                let outcome = corked(services, counts, pin!(instance.on_messages(&batch))).await;
                 inbox.finish(batch);
                 outcome?;
             }
             Work::Control(outbox, frame) => {
                 // Boxed: rare, and every instance's task would hold room for it.
                 let call = Box::pin(instance.on_control(outbox.id(), &frame));
-                let outcome = corked(services, pin!(call)).await;
+                let outcome = corked(services, counts, pin!(call)).await;
                 inbox.finish_control(&outbox, &frame);
                 outcome?;
             }
             // Its guest has forgotten a session that was turned away.
             Work::Close(outbox, _) if members.get(outbox.id()).is_none() => {}
             Work::Close(outbox, ending) => {
-                let outcome = corked(services, pin!(instance.on_close(outbox.id(), &ending))).await;
+                let outcome = corked(
+                    services,
+                    counts,
+                    pin!(instance.on_close(outbox.id(), &ending)),
+                )
+                .await;
                 if outcome.is_ok() {
                     members.remove(outbox.id());
-                    dispatcher.count_session(false);
+                    dispatcher.count_session(hosted, false);
                 }
                 outcome?;
             }
-            Work::Timer(call) => Box::pin(ring(&mut instance, services, call)).await?,
+            Work::Timer(call) => Box::pin(ring(&mut instance, services, counts, call)).await?,
             Work::Outdated => {
                 Box::pin(swap(dispatcher, hosted, &mut instance)).await?;
                 idleness = Idleness::new(&services.lane.clock, hosted.route().idle);
@@ -176,9 +185,14 @@ async fn connect(
 }
 
 /// Tells the handler of a timer, unless it was cancelled while it waited.
-async fn ring(instance: &mut Instance, services: &Services, call: TimerCall) -> Result<(), Fault> {
+async fn ring(
+    instance: &mut Instance,
+    services: &Services,
+    counts: &Counts,
+    call: TimerCall,
+) -> Result<(), Fault> {
     let outcome = if call.wanted.get() {
-        corked(services, pin!(instance.on_timer(&call.name))).await
+        corked(services, counts, pin!(instance.on_timer(&call.name))).await
     } else {
         Ok(())
     };
@@ -205,11 +219,12 @@ pub(super) fn refuse_waiting(hosted: &Hosted, fault: &Fault) {
 /// The call stays where it is pinned: an `async fn` that took it would hold room for it twice.
 pub(super) async fn corked<T>(
     services: &Services,
+    counts: &Counts,
     mut call: Pin<&mut impl Future<Output = T>>,
 ) -> T {
     services.lane.cork.begin_call();
     poll_fn(|context| {
-        let outcome = call.as_mut().poll(context);
+        let outcome = counts.time(|| call.as_mut().poll(context));
         services.release();
         outcome
     })
@@ -225,7 +240,7 @@ fn turn_away(dispatcher: &Dispatcher, hosted: &Hosted, fault: &Fault) {
     let mut unheard = 0;
     let mut forget = |outbox: &Outbox| {
         if members.remove(outbox.id()).is_some() {
-            dispatcher.count_session(false);
+            dispatcher.count_session(hosted, false);
             unheard += 1;
         }
     };
@@ -266,6 +281,7 @@ fn fail(dispatcher: &Dispatcher, hosted: &Hosted, fault: Fault) {
     let Version { route, program } = hosted.version();
     let (component, route) = (program.name(), &route.pattern);
     let (label, count) = (fault.label(), sessions.len());
+    hosted.counts().fail(label);
     match fault.level() {
         tracing::Level::ERROR => {
             tracing::error!(%incident, component, route, label, sessions = count, "{fault}");
@@ -277,7 +293,7 @@ fn fail(dispatcher: &Dispatcher, hosted: &Hosted, fault: Fault) {
     }
     for outbox in sessions {
         hosted.members().remove(outbox.id());
-        dispatcher.count_session(false);
+        dispatcher.count_session(hosted, false);
         outbox.stop(Stop::Now(fault.cause(incident)));
     }
 }

@@ -107,6 +107,10 @@ impl Dispatcher {
     pub(super) fn put_to_sleep(&self, hosted: &Hosted) {
         if hosted.wakefulness() == Wakefulness::Awake {
             self.0.counters.count_asleep(true);
+            hosted.counts().change(|figures| {
+                figures.instances_live_now -= 1;
+                figures.instances_asleep_now += 1;
+            });
         }
         hosted.set_wakefulness(Wakefulness::Asleep);
         let serial = hosted.serial();
@@ -151,6 +155,11 @@ impl Dispatcher {
         if outcome.is_ok() {
             hosted.set_wakefulness(Wakefulness::Awake);
             self.0.counters.count_asleep(false);
+            hosted.counts().change(|figures| {
+                figures.wakings += 1;
+                figures.instances_asleep_now -= 1;
+                figures.instances_live_now += 1;
+            });
             let microseconds = began.elapsed().as_micros();
             tracing::debug!(serial = hosted.serial(), microseconds, "instance wakes");
         }

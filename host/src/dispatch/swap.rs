@@ -28,7 +28,7 @@ pub(super) async fn swap(
     let began = Instant::now();
     let services = dispatcher.services();
     let state = match program.hands_over() {
-        true => Some(corked(services, pin!(instance.export_state())).await?),
+        true => Some(corked(services, hosted.counts(), pin!(instance.export_state())).await?),
         false => None,
     };
     let bytes = state.as_ref().map_or(0, Vec::len);
@@ -83,7 +83,12 @@ async fn succeed(
         && new.program.hands_over()
     {
         let services = dispatcher.services();
-        let imported = corked(services, pin!(successor.import_state(&state))).await;
+        let imported = corked(
+            services,
+            hosted.counts(),
+            pin!(successor.import_state(&state)),
+        )
+        .await;
         imported.map_err(|fault| fault.to_string())??;
     }
     Ok(successor)

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use wasmtime::UpdateDeadline;
 
 use super::ticker::{ShardIndex, Ticker};
+use crate::clock::thread_cpu_time;
 
 /// Counts the CPU time of the call that runs in one Store. Used by one thread; atomic only because
 /// a Store's data has to be `Send`.
@@ -78,13 +78,14 @@ impl CpuMeter {
     }
 
     pub(super) fn begin_slice(&self) {
-        self.slice.store(thread_cpu_time(), Ordering::Relaxed);
+        self.slice
+            .store(thread_cpu_microseconds(), Ordering::Relaxed);
     }
 
     pub(super) fn end_slice(&self) {
         let began = self.slice.swap(0, Ordering::Relaxed);
         if began != 0 {
-            let slice = thread_cpu_time().saturating_sub(began);
+            let slice = thread_cpu_microseconds().saturating_sub(began);
             self.used.fetch_add(slice, Ordering::Relaxed);
         }
     }
@@ -97,12 +98,9 @@ async fn let_others_run() {
     tokio::task::yield_now().await;
 }
 
-/// Microseconds that this thread has run, plus one. Not the time of day: a guest does not pay for
-/// what other processes take from the machine.
-fn thread_cpu_time() -> u64 {
-    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
-        .expect("each thread has a clock of its own");
-    Duration::from(time).as_micros() as u64 + 1
+/// Microseconds that this thread has run, plus one: zero stands for no time.
+fn thread_cpu_microseconds() -> u64 {
+    thread_cpu_time().as_micros() as u64 + 1
 }
 
 /// Which deadline a call has passed.

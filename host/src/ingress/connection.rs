@@ -244,6 +244,7 @@ async fn turn_away(socket: Socket, ingress: &Ingress) {
 /// Writes a last answer and ends the connection.
 fn part(mut socket: Socket, answer: Answer, ingress: &Ingress) -> impl Future<Output = ()> + use<> {
     let within = ingress.places.limits().response_timeout;
+    ingress.dispatcher.count_refusal(answer.status());
     Box::pin(async move {
         let bytes = answer.into_bytes();
         let written = timeout(within, socket.write_all(&bytes)).await;

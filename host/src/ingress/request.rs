@@ -14,6 +14,7 @@ use super::answer::{self, Answer, Body};
 use super::places::{Kind, Place};
 use crate::catalog::{Choice, Found, LookupError, NoChoice};
 use crate::dispatch::{Admission, Ticket};
+use crate::metrics::Handshake;
 use crate::request::{Remote, Request, Said};
 
 /// How long a request may wait for its handler's word; a call has its own, shorter limit, but many
@@ -49,7 +50,10 @@ pub(super) async fn respond(
 ) -> (Response<Body>, Option<Upgraded>) {
     match decide(ingress, peer, head, upgrading).await {
         Ok((response, upgraded)) => (response, upgraded),
-        Err(answer) => (answer.into_response(), None),
+        Err(answer) => {
+            ingress.dispatcher.count_refusal(answer.status());
+            (answer.into_response(), None)
+        }
     }
 }
 
@@ -82,8 +86,10 @@ async fn decide(
     }
     let upgrade = check_handshake(&head)?;
     let choice = choose(&found, &upgrade.subprotocols)?;
-    check_origin(headers, host, &choice)?;
-    let place = find_place(ingress)?;
+    let counts = ingress.dispatcher.counts(choice.route);
+    let count = |outcome| counts.shake_hands(outcome);
+    check_origin(headers, host, &choice).inspect_err(|_| count(Handshake::ForeignOrigin))?;
+    let place = find_place(ingress).inspect_err(|_| count(Handshake::Unavailable))?;
     upgrading();
     let negotiated = choice.route.websocket.deflate();
     let negotiated = negotiated.and_then(|config| deflate::negotiate(&config, &upgrade.extensions));
@@ -91,16 +97,24 @@ async fn decide(
     let request = request_of(peer, host, &head, &choice, &upgrade.subprotocols);
     let admission =
         tokio::time::timeout(ADMISSION_TIMEOUT, ingress.dispatcher.admit(route, request));
-    let admission = admission
-        .await
-        .map_err(|_| Answer::full("The handler is too busy."))?;
+    let admission = admission.await.map_err(|_| {
+        count(Handshake::Unavailable);
+        Answer::full("The handler is too busy.")
+    })?;
     let Admission {
         subprotocol,
         headers,
         ticket,
-    } = admission.map_err(Answer::refusal)?;
+    } = admission.map_err(|refusal| {
+        count(match refusal.status {
+            503 => Handshake::Unavailable,
+            _ => Handshake::Rejected,
+        });
+        Answer::refusal(refusal)
+    })?;
     let (deflate, extension) = negotiated.unzip();
     let response = switching(&upgrade.accept, subprotocol, extension, headers)?;
+    count(Handshake::Accepted);
     Ok((
         response,
         Some(Upgraded {

@@ -213,6 +213,10 @@ impl Batch {
 
     /// The call is over: tells each session that its messages are finished with.
     fn finish(&mut self) {
+        if let Some(first) = self.entries.first() {
+            let counts = first.outbox.counts();
+            counts.finish_batch(self.entries.len(), self.payload_bytes);
+        }
         for Entry { outbox, place } in self.entries.drain(..) {
             let payload_bytes = match place {
                 Place::Text(range) | Place::Binary(range) => range.len(),
@@ -324,6 +328,7 @@ impl<Answer> Inbox<Answer> {
         }
         let payload_bytes = message.payload_bytes();
         self.count(outbox, payload_bytes + MESSAGE_COST_BYTES);
+        outbox.counts().receive(payload_bytes);
         let mut queue = self.0.queue.borrow_mut();
         if let Some(Work::Messages(batch)) = queue.back_mut()
             && !batch.is_full(payload_bytes)

@@ -9,6 +9,7 @@ mod inbox;
 mod lane;
 mod members;
 mod outbox;
+mod route_lane;
 
 pub(crate) use self::facts::{AUTO_RESPONSE_BYTES_MAX, Facts, TAGS_MAX};
 use self::inbox::SpareBatches;
@@ -18,6 +19,7 @@ pub(crate) use self::inbox::{
 pub(crate) use self::lane::Lane;
 pub(crate) use self::members::Members;
 pub(crate) use self::outbox::{Outbox, OutboxConfig, OutboxParts, SendError, SlowReader, Stop};
+pub(crate) use self::route_lane::RouteLane;
 
 #[cfg(test)]
 mod tests;

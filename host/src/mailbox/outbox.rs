@@ -7,7 +7,6 @@
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -16,8 +15,9 @@ use wharf_protocol::{
 };
 
 use super::inbox::MESSAGE_COST_BYTES;
-use super::{Facts, Lane};
+use super::{Facts, Lane, RouteLane};
 use crate::clock::Armed;
+use crate::metrics::Counts;
 use crate::request::Request;
 use crate::wire::Wire;
 
@@ -80,7 +80,7 @@ pub(crate) struct OutboxParts {
     pub(crate) wire: Wire,
     pub(crate) lane: Rc<Lane>,
     /// Shared by all sessions of a route.
-    pub(crate) config: Arc<OutboxConfig>,
+    pub(crate) route: Rc<RouteLane>,
     /// `None` where the guest has no means to ask for it.
     pub(crate) request: Option<Request>,
     pub(crate) subprotocol: Option<Box<str>>,
@@ -99,7 +99,7 @@ struct Shared {
     id: u64,
     wire: RefCell<Wire>,
     lane: Rc<Lane>,
-    config: Arc<OutboxConfig>,
+    route: Rc<RouteLane>,
     /// Boxed: most guests have no means to ask for it.
     request: Option<Box<Request>>,
     may_wait: bool,
@@ -146,7 +146,7 @@ impl Outbox {
             id: parts.id,
             wire: RefCell::new(parts.wire),
             lane: parts.lane,
-            config: parts.config,
+            route: parts.route,
             request: parts.request.map(Box::new),
             may_wait: parts.may_wait,
             corked: Cell::new(false),
@@ -171,6 +171,11 @@ impl Outbox {
     /// The worker that the session lives on.
     pub(crate) fn lane(&self) -> &Rc<Lane> {
         &self.0.lane
+    }
+
+    /// Where what its route does is counted.
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.0.route.counts
     }
 
     /// What the handshake said, if anybody may ask.
@@ -240,7 +245,7 @@ impl Outbox {
     }
 
     fn send_now(&self, kind: MessageKind, payload: &[u8]) -> Result<(), SendError> {
-        let limit = self.0.config.message_bytes_max;
+        let limit = self.0.route.config.message_bytes_max;
         if payload.len() > limit {
             return Err(SendError::TooLarge(limit as u64));
         }
@@ -249,6 +254,7 @@ impl Outbox {
             return Err(SendError::Closed);
         }
         if payload.len() >= DIRECT_BYTES_MIN && self.send_directly(&mut wire, kind, payload) {
+            self.counts().send(payload.len());
             return Ok(());
         }
         if !self.has_room(&wire, payload.len()) {
@@ -261,6 +267,7 @@ impl Outbox {
         }
         wire.send(kind, payload, &self.0.lane.buffers)
             .map_err(|_| SendError::Closed)?;
+        self.counts().send(payload.len());
         if wire.queued_bytes() >= CORK_BYTES_MAX {
             self.write(&mut wire);
         }
@@ -279,12 +286,14 @@ impl Outbox {
         if !self.has_room(&wire, bytes) {
             self.write(&mut wire);
             if !self.has_room(&wire, bytes) {
+                self.counts().change(|figures| figures.sends_refused += 1);
                 return Err(SendError::Full);
             }
         }
         let (connection, out) = wire.protocol(&self.0.lane.buffers);
         let sent = connection.broadcast(message, out);
         sent.map_err(|_| SendError::Closed)?;
+        self.counts().send(bytes);
         if wire.queued_bytes() >= CORK_BYTES_MAX {
             self.write(&mut wire);
         }
@@ -296,7 +305,7 @@ impl Outbox {
     /// written.
     pub(crate) fn make_room(&self, bytes: usize) -> bool {
         self.write_now();
-        self.queued_bytes() + bytes <= self.0.config.outbox_bytes_max
+        self.queued_bytes() + bytes <= self.0.route.config.outbox_bytes_max
     }
 
     /// Spares a long message the way through the queue, if nothing is in there and no other answer
@@ -424,12 +433,13 @@ impl Outbox {
 
     fn has_room(&self, wire: &Wire, bytes: usize) -> bool {
         let queued = wire.queued_bytes();
-        queued == 0 || queued + bytes <= self.0.config.outbox_bytes_max
+        queued == 0 || queued + bytes <= self.0.route.config.outbox_bytes_max
     }
 
     /// A handler that goes on sending in one call, however often it is told that there is no room,
     /// loses the session.
     fn count_refusal(&self) {
+        self.counts().change(|figures| figures.sends_refused += 1);
         let call = self.0.lane.cork.call();
         let mut extras = self.extras();
         let (of_call, count) = extras.refusals;
@@ -461,7 +471,7 @@ impl Outbox {
 
     async fn wait_until(&self, mut reached: impl FnMut(&Wire) -> bool) -> Result<(), SendError> {
         let clock = &self.0.lane.clock;
-        let deadline = clock.now() + self.0.config.write_timeout;
+        let deadline = clock.now() + self.0.route.config.write_timeout;
         let mut armed = None;
         let result = poll_fn(|context| {
             let wire = self.0.wire.borrow();
@@ -562,6 +572,7 @@ impl Outbox {
             self.0.lane.clock.disarm(armed);
         }
         self.0.task.set(None);
+        self.set_slow_since(None);
         self.wake_writers();
     }
 
@@ -610,6 +621,7 @@ impl Outbox {
 
     /// Counts messages that were taken out of the inbox for good and are finished with now.
     pub(crate) fn finish_messages(&self, count: usize, payload_bytes: usize) {
+        self.counts().finish(count, payload_bytes);
         self.finish_in_flight(payload_bytes + count * MESSAGE_COST_BYTES);
     }
 
@@ -620,28 +632,25 @@ impl Outbox {
 
     /// Whether so much waits to be written that nothing more should be read.
     pub(crate) fn is_above_high_water(&self, wire: &Wire) -> bool {
-        wire.queued_bytes() >= self.0.config.high_water_bytes()
+        wire.queued_bytes() >= self.0.route.config.high_water_bytes()
     }
 
     /// Follows how fast the peer reads.
     /// `progress`: whether the socket has taken anything since the last call.
     pub(crate) fn follow_reader(&self, wire: &Wire, progress: bool, now: Instant) -> SlowReader {
         if !self.is_above_high_water(wire) {
-            if let Some(extras) = &mut *self.0.extras.borrow_mut() {
-                extras.slow_since = None;
-            }
+            self.set_slow_since(None);
             self.wake_writers_if_room(wire);
             return SlowReader::No;
         }
-        let over = wire.queued_bytes() >= self.0.config.outbox_bytes_max;
-        let mut extras = self.extras();
-        let since = match extras.slow_since {
+        let over = wire.queued_bytes() >= self.0.route.config.outbox_bytes_max;
+        let slow_since = self.extras().slow_since;
+        let since = match slow_since {
             Some(since) if over || !progress => since,
             _ => now,
         };
-        extras.slow_since = Some(since);
-        drop(extras);
-        let until = since + self.0.config.slow_consumer_timeout;
+        self.set_slow_since(Some(since));
+        let until = since + self.0.route.config.slow_consumer_timeout;
         if now >= until {
             SlowReader::Cut
         } else {
@@ -649,10 +658,23 @@ impl Outbox {
         }
     }
 
+    fn set_slow_since(&self, since: Option<Instant>) {
+        let mut extras = self.0.extras.borrow_mut();
+        let before = match &mut *extras {
+            Some(extras) => std::mem::replace(&mut extras.slow_since, since),
+            None => return,
+        };
+        let change = i64::from(since.is_some()) - i64::from(before.is_some());
+        if change != 0 {
+            self.counts()
+                .change(|figures| figures.slow_readers_now += change);
+        }
+    }
+
     /// Until when a reader that is too slow now has to have caught up.
     pub(crate) fn slow_until(&self) -> Option<Instant> {
         let since = self.0.extras.borrow().as_ref()?.slow_since?;
-        Some(since + self.0.config.slow_consumer_timeout)
+        Some(since + self.0.route.config.slow_consumer_timeout)
     }
 
     /// What the host answers by itself, if `text` asks for it.
@@ -663,7 +685,7 @@ impl Outbox {
     }
 
     fn wake_writers_if_room(&self, wire: &Wire) {
-        if wire.queued_bytes() < self.0.config.high_water_bytes() {
+        if wire.queued_bytes() < self.0.route.config.high_water_bytes() {
             self.wake_writers();
         }
     }

@@ -38,7 +38,7 @@ fn session(lane: &Rc<Lane>, socket_bytes: usize) -> (Outbox, DuplexStream) {
         id: lane.next_session(),
         wire: Wire::new(Socket::Memory(near), connection),
         lane: lane.clone(),
-        config: Arc::new(CONFIG),
+        route: RouteLane::uncounted(CONFIG),
         request: None,
         subprotocol: None,
         may_wait: true,

@@ -7,12 +7,14 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::oneshot;
 
 use super::Server;
 use super::publisher::Publisher;
 use super::route::Route;
-use super::worker::{self, Inlets, TopicsConfig, WorkerParts};
+use super::worker::{self, Control, Inlets, TopicsConfig, WorkerParts};
+use crate::admin::{Admin, AdminParts, AdminSettings, Status};
 use crate::capability::{GuestLogs, LogLimits};
 use crate::catalog::{Page, TopicRule};
 use crate::dispatch::Counters;
@@ -42,6 +44,7 @@ pub struct Builder {
     storage: Option<StorageSettings>,
     log: LogLimits,
     outbound: OutboundSettings,
+    admin: Option<AdminSettings>,
 }
 
 impl Builder {
@@ -125,6 +128,13 @@ impl Builder {
         self
     }
 
+    /// Opens a listener for operators: health, metrics, and the API.
+    #[must_use]
+    pub fn admin(mut self, settings: AdminSettings) -> Self {
+        self.admin = Some(settings);
+        self
+    }
+
     /// Starts the server; resolves when it accepts connections. Needs no particular runtime.
     ///
     /// # Errors
@@ -145,14 +155,10 @@ impl Builder {
     /// As [`Builder::start`].
     pub fn start_blocking(self) -> Result<Server> {
         let workers = self.worker_count()?;
-        let listeners = self.listen.iter().map(|address| bind(address));
-        let listeners: Vec<TcpListener> = listeners.collect::<Result<_>>()?;
-        let addresses: Vec<SocketAddr> = listeners
-            .iter()
-            .map(TcpListener::local_addr)
-            .collect::<Result<_, _>>()?;
+        let (listeners, addresses) = bind_all(&self.listen)?;
+        let admin_listener = self.admin.as_ref().map(|admin| bind(&admin.listen));
+        let admin_listener = admin_listener.transpose()?;
         let tls = self.tls.map(TlsFiles::load).transpose()?;
-        let secure = tls.is_some();
         let outbound = Outbound::new(self.outbound).map_err(|reason| anyhow!(reason))?;
         let stored = open_storage(self.storage.as_ref(), &self.routes)?;
         let (kv, timers, storage_thread) = match stored {
@@ -163,10 +169,10 @@ impl Builder {
         let mut publisher = Publisher::new(engine, kv.is_some());
         let (served, _) = publisher.replace(self.routes, self.pages)?;
         let counters = Arc::new(Counters::default());
-        let (peers, inlets): (Vec<_>, Vec<_>) =
-            (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+        let (peers, peers_in) = channels(workers);
         let (timer_addresses, mail) = timers::addresses(workers);
         let (topics, topic_inlets) = topics(self.topics, workers);
+        let (questions, question_inlets) = channels(workers);
         let parts = WorkerParts {
             origin: std::time::Instant::now(),
             run: random_u64(),
@@ -182,31 +188,37 @@ impl Builder {
             logs: GuestLogs::new(self.log),
             outbound,
         };
-        let mut controls = Vec::new();
-        let mut threads = Vec::new();
-        let inlets = inlets.into_iter().zip(mail).zip(topic_inlets);
-        for (index, ((peers, timers), topics)) in inlets.enumerate() {
-            let inlets = Inlets {
-                peers,
-                timers,
-                topics,
-            };
-            let listeners = listeners.iter().map(TcpListener::try_clone);
-            let listeners = listeners
-                .collect::<Result<_, _>>()
-                .context("share a listener")?;
-            let (control, thread) = worker::spawn(index, parts.clone(), listeners, inlets)?;
-            controls.push(control);
-            threads.push(thread);
-        }
+        let inlets = peers_in.into_iter().zip(mail);
+        let inlets = inlets.zip(topic_inlets).zip(question_inlets);
+        let inlets = inlets.map(|(((peers, timers), topics), questions)| Inlets {
+            peers,
+            timers,
+            topics,
+            questions,
+        });
+        let (controls, mut threads) = spawn_workers(&parts, &listeners, inlets)?;
         threads.extend(storage_thread);
+        let status = Arc::new(Status::default());
+        let admin = self.admin.zip(admin_listener).map(|(settings, listener)| {
+            let parts = AdminParts {
+                settings,
+                workers: questions,
+                status: status.clone(),
+                logs: parts.logs.clone(),
+            };
+            Admin::start(listener, parts)
+        });
+        let (admin, admin_thread) = admin.transpose()?.unzip();
+        threads.extend(admin_thread);
         Ok(Server {
             addresses,
-            secure,
+            secure: parts.tls.is_some(),
             workers: controls,
             threads,
             counters,
             topic_counters: topics.counters,
+            admin,
+            status,
             next_worker: 0.into(),
             publisher: Arc::new(Mutex::new(publisher)),
         })
@@ -219,6 +231,32 @@ impl Builder {
             None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
         }
     }
+}
+
+/// Who controls the workers, and their threads.
+type Spawned = (Vec<UnboundedSender<Control>>, Vec<JoinHandle<()>>);
+
+fn spawn_workers(
+    parts: &WorkerParts,
+    listeners: &[TcpListener],
+    inlets: impl Iterator<Item = Inlets>,
+) -> Result<Spawned> {
+    let (mut controls, mut threads) = (Vec::new(), Vec::new());
+    for (index, inlets) in inlets.enumerate() {
+        let listeners = listeners.iter().map(TcpListener::try_clone);
+        let listeners = listeners
+            .collect::<Result<_, _>>()
+            .context("share a listener")?;
+        let (control, thread) = worker::spawn(index, parts.clone(), listeners, inlets)?;
+        controls.push(control);
+        threads.push(thread);
+    }
+    Ok((controls, threads))
+}
+
+/// A way to each worker, and its end there.
+fn channels<T>(workers: usize) -> (Vec<UnboundedSender<T>>, Vec<UnboundedReceiver<T>>) {
+    (0..workers).map(|_| mpsc::unbounded_channel()).unzip()
 }
 
 /// Opens what the routes need; a server that grants nothing of it may do without.
@@ -243,17 +281,25 @@ fn open_storage(
 }
 
 /// What the topics of all workers are made of, and where each reads what the others say.
-fn topics(
-    rules: Vec<TopicRule>,
-    workers: usize,
-) -> (TopicsConfig, Vec<mpsc::UnboundedReceiver<Parcel>>) {
-    let (peers, inlets): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::unbounded_channel()).unzip();
+fn topics(rules: Vec<TopicRule>, workers: usize) -> (TopicsConfig, Vec<UnboundedReceiver<Parcel>>) {
+    let (peers, inlets) = channels(workers);
     let config = TopicsConfig {
         rules: rules.into(),
         peers: peers.into(),
         counters: Arc::default(),
     };
     (config, inlets)
+}
+
+/// Listens on each address; with the real ports.
+fn bind_all(addresses: &[String]) -> Result<(Vec<TcpListener>, Vec<SocketAddr>)> {
+    let mut bound = (Vec::new(), Vec::new());
+    for address in addresses {
+        let listener = bind(address)?;
+        bound.1.push(listener.local_addr()?);
+        bound.0.push(listener);
+    }
+    Ok(bound)
 }
 
 /// Listens on an address, ready to be shared by the workers.

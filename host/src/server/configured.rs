@@ -26,6 +26,9 @@ impl Builder {
             .map(Route::from)
             .fold(self, Builder::route);
         self = config.topics.into_iter().fold(self, Builder::topic);
+        if let Some(settings) = config.admin {
+            self = self.admin(settings);
+        }
         self = self.log(|limits| *limits = config.log);
         self = self.outbound(|settings| *settings = config.outbound);
         config

@@ -7,6 +7,7 @@
 mod builder;
 mod configured;
 mod publisher;
+mod questions;
 mod route;
 mod worker;
 
@@ -26,6 +27,7 @@ use self::publisher::Publisher;
 pub use self::publisher::Replaced;
 pub use self::route::{Route, Source};
 use self::worker::Control;
+use crate::admin::{Admin, Status};
 use crate::dispatch::{Counters, Served};
 use crate::topics::TopicCounters;
 
@@ -41,6 +43,9 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
     counters: Arc<Counters>,
     topic_counters: Arc<TopicCounters>,
+    /// The admin listener, if there is one. Ends with this.
+    admin: Option<Admin>,
+    status: Arc<Status>,
     next_worker: AtomicUsize,
     publisher: Arc<Mutex<Publisher>>,
 }
@@ -91,6 +96,12 @@ impl Server {
     #[must_use]
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Where its operators reach it, if [`Builder::admin`] asked for that.
+    #[must_use]
+    pub fn admin_addr(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
     }
 
     /// Whether its listeners speak TLS.
@@ -182,9 +193,16 @@ impl Server {
         changed.await.context("the change was cut short")?
     }
 
+    /// Resolves when an operator has asked over the admin listener that the server drains and ends.
+    /// From that moment on it says that it is not ready; the rest is up to whoever waits here.
+    pub async fn drain_requested(&self) {
+        self.status.drain_wanted().await;
+    }
+
     /// Asks every client to leave: accepts nothing new, answers what was read, closes each session
     /// with 1001 and waits for its end. Returns how many sessions were left after `within`.
     pub async fn drain(&self, within: Duration) -> usize {
+        self.status.begin_drain();
         let mut answers = Vec::new();
         for worker in &self.workers {
             let (done, answer) = oneshot::channel();
@@ -205,6 +223,7 @@ impl Server {
     /// When a worker or the storage had panicked.
     pub async fn shutdown(mut self) -> Result<()> {
         self.workers.clear();
+        self.admin = None;
         let threads = std::mem::take(&mut self.threads);
         let (done, all) = oneshot::channel();
         let joining = std::thread::Builder::new().name("wharf-shutdown".into());

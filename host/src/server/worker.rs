@@ -14,6 +14,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use wharf_protocol::Cause;
 
+use super::questions::answer;
+use crate::admin::Question;
 use crate::capability::{GuestLogs, Services};
 use crate::catalog::TopicRule;
 use crate::dispatch::{Counters, Dispatcher, DispatcherParts, PeerCommand, Served};
@@ -72,6 +74,7 @@ pub(super) struct Inlets {
     pub(super) peers: UnboundedReceiver<PeerCommand>,
     pub(super) timers: Mail,
     pub(super) topics: UnboundedReceiver<Parcel>,
+    pub(super) questions: UnboundedReceiver<Question>,
 }
 
 /// What the topics of all workers are made of.
@@ -104,12 +107,13 @@ pub(super) fn spawn(
                     peers,
                     timers,
                     topics,
+                    questions,
                 } = inlets;
                 let worker = Worker::new(index, parts, timers, topics);
                 let listening = worker.listen(listeners);
                 let listens = listening.is_ok();
                 if ready.send(listening).is_ok() && listens {
-                    worker.run(controls, peers).await;
+                    worker.run(controls, peers, questions).await;
                 }
             });
         })
@@ -180,6 +184,7 @@ impl Worker {
         &self,
         mut controls: UnboundedReceiver<Control>,
         mut peers: UnboundedReceiver<PeerCommand>,
+        mut questions: UnboundedReceiver<Question>,
     ) {
         let lane = self.dispatcher.lane().clone();
         let of_clock = lane.clone();
@@ -203,6 +208,7 @@ impl Worker {
                     None => return,
                 },
                 Some(command) = peers.recv() => self.help(command),
+                Some(question) = questions.recv() => answer(&self.dispatcher, question),
             }
         }
     }

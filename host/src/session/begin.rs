@@ -77,17 +77,17 @@ fn start(seat: Seat, socket: Socket, read_ahead: Box<[u8]>, deflate: Option<defl
         id: lane.next_session(),
         wire: Wire::new(socket, connection),
         lane,
-        config: route.outbox.clone(),
+        route: dispatcher.route_lane(&route),
         request,
         subprotocol: subprotocol.map(String::into_boxed_str),
         may_wait: hosted.is_exclusive(),
         facts,
     });
     hosted.members().insert(outbox.clone());
-    dispatcher.count_session(true);
+    dispatcher.count_session(&hosted, true);
     if hosted.inbox().push(Work::Open(outbox.clone())).is_err() {
         hosted.members().remove(outbox.id());
-        dispatcher.count_session(false);
+        dispatcher.count_session(&hosted, false);
         let incident = crate::id::IncidentId::random().to_string();
         outbox.stop(Stop::Now(wharf_protocol::Cause::HandlerFailed { incident }));
     } else if let Some(cause) = dispatcher.draining() {

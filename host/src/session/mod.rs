@@ -181,6 +181,7 @@ impl Session {
             initiator = ?ending.initiator,
             "session ended: {}", ending.reason
         );
+        self.outbox.counts().end(&ending);
         // An instance that is gone has no `on-close` to run.
         let inbox = usage.hosted().inbox();
         let _ = inbox.push(Work::Close(self.outbox.clone(), ending));

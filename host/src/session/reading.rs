@@ -101,6 +101,7 @@ impl Session {
                     Some(text) => {
                         // Refused only when the session is closing, and then nobody waits for it.
                         let _ = connection.send(MessageKind::Text, text.as_bytes(), out);
+                        outbox.counts().send(text.len());
                         Ok(())
                     }
                     None => inbox.push_message(outbox, Incoming::Lent(message)),

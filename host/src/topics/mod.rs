@@ -181,6 +181,21 @@ impl Topics {
         Ok(members.collect())
     }
 
+    /// The tenant's topics behind `after`, by name, with how many members each has. Looks at all of
+    /// them, so it is for people.
+    pub(crate) fn names(&self, tenant: &str, after: &str, limit: usize) -> Vec<(Arc<str>, usize)> {
+        let hub = self.current();
+        let all = hub.tenants.get(tenant).into_iter();
+        let all = all.flat_map(|tenant| &tenant.topics);
+        let behind = all.filter(|(name, topic)| ***name > *after && topic.members() > 0);
+        let mut names: Vec<_> = behind
+            .map(|(name, topic)| (name.clone(), topic.members()))
+            .collect();
+        names.sort_unstable();
+        names.truncate(limit);
+        names
+    }
+
     /// How many members there are.
     pub(crate) fn count(&self, tenant: &str, name: &str) -> u64 {
         let hub = self.current();

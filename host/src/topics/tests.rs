@@ -18,7 +18,7 @@ use wharf_protocol::{Cause, Connection, Initiator, Keepalive, MessageKind, Role}
 
 use super::*;
 use crate::catalog::{TopicPattern, TopicSettings};
-use crate::mailbox::{OutboxConfig, OutboxParts};
+use crate::mailbox::{OutboxConfig, OutboxParts, RouteLane};
 use crate::request::{Request, Said};
 use crate::wire::{Socket, Wire};
 
@@ -115,7 +115,7 @@ impl Bench {
             id: lane.next_session(),
             wire: Wire::new(Socket::Memory(near), connection),
             lane: lane.clone(),
-            config: Arc::new(OutboxConfig {
+            route: RouteLane::uncounted(OutboxConfig {
                 outbox_bytes_max: kind.outbox_bytes,
                 message_bytes_max: 1 << 20,
                 write_timeout: Duration::from_secs(1),

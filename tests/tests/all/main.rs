@@ -7,6 +7,8 @@
     reason = "tests state facts; a broken one is the failure to show"
 )]
 
+mod admin;
+mod admin_api;
 mod conversations;
 mod crash;
 mod deflate;

@@ -541,6 +541,34 @@ pub(crate) const PROMISES: &[Promise] = &[
         "http.limits",
         "upstreams that never answer, stall, break off, send without end or noise, and a handler that opens connections without end: an error that says so, in time; + 2 MiB; another tenant connects",
     ),
+    // Operating.
+    behaviour(
+        "admin.health",
+        "health, readiness (not ready while draining) and metrics on a listener of their own",
+    ),
+    behaviour(
+        "admin.metrics",
+        "metrics by tenant and route: sessions, handshakes by outcome, endings by code and initiator, messages and bytes, batch sizes, guest CPU, traps by kind, queue depths, wake-ups",
+    ),
+    behaviour(
+        "admin.sessions",
+        "sessions are listed with a cursor, inspected, and kicked with a code and a reason",
+    ),
+    behaviour("admin.topics", "topics: members, publish"),
+    behaviour("admin.logs", "logs as a live stream"),
+    behaviour("admin.drain", "drain over the API, as by SIGTERM"),
+    behaviour(
+        "admin.cli",
+        "a command for each of them: tables for people, `--json` for scripts; completions",
+    ),
+    fault(
+        "control.tokens",
+        "no, expired, another tenant's token; 10,000 guesses a second: 401 / 403, constant time, rate limited, audited; 0 in",
+    ),
+    fault(
+        "control.names",
+        "names `..`, `%2e%2e`, `a/b`, 300 bytes: `[a-z0-9-]{1,63}` or 400",
+    ),
     // The issues' own load.
     Promise {
         id: "tenants.apart",

@@ -13,8 +13,9 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::broadcast;
 use tracing::Level;
 
 use self::budget::{Admitted, Budget};
@@ -31,6 +32,23 @@ const REPORT_AFTER: Duration = Duration::from_secs(1);
 const LINE_BYTES_MAX: usize = 4 * 1024;
 /// What is kept of the context of a message.
 const CONTEXT_BYTES_MAX: usize = 256;
+
+/// Lines that wait for a reader of the log; one that is slower misses the oldest.
+const READER_LINES_MAX: usize = 256;
+
+/// A line as readers of a tenant's log get it.
+#[derive(Clone, Debug)]
+pub(crate) struct LogLine {
+    pub(crate) at: SystemTime,
+    pub(crate) level: Level,
+    pub(crate) route: Arc<str>,
+    pub(crate) component: Arc<str>,
+    /// The number of the session that the call was about, if it was one.
+    pub(crate) session: Option<u64>,
+    pub(crate) source: &'static str,
+    pub(crate) context: Option<Box<str>>,
+    pub(crate) text: Arc<str>,
+}
 
 /// How much the handlers of one tenant may log. What is more is dropped and counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,12 +88,7 @@ impl GuestLogs {
     pub(crate) fn open(&self, route: &Arc<Route>, component: &Arc<str>) -> Arc<InstanceLog> {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let known = tenants.entry(Arc::clone(&route.tenant));
-        let tenant = known.or_insert_with(|| {
-            Arc::new(TenantLog {
-                name: Arc::clone(&route.tenant),
-                budget: Mutex::new(Budget::new(&self.limits, Instant::now())),
-            })
-        });
+        let tenant = known.or_insert_with(|| TenantLog::new(&route.tenant, &self.limits));
         Arc::new(InstanceLog {
             tenant: Arc::clone(tenant),
             route: Arc::clone(route),
@@ -85,15 +98,39 @@ impl GuestLogs {
     }
 }
 
+impl GuestLogs {
+    /// What a tenant's handlers log from now on, as far as the log itself has it; and how many
+    /// listen to that tenant now.
+    pub(crate) fn listen(&self, tenant: &str) -> (broadcast::Receiver<LogLine>, usize) {
+        let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        let name: Arc<str> = tenant.into();
+        let known = tenants.entry(Arc::clone(&name));
+        let tenant = known.or_insert_with(|| TenantLog::new(&name, &self.limits));
+        let lines = tenant.readers.subscribe();
+        (lines, tenant.readers.receiver_count())
+    }
+}
+
 /// What all instances of one tenant share.
 #[derive(Debug)]
 struct TenantLog {
     name: Arc<str>,
     /// Contended only by instances of the tenant that log at the same time.
     budget: Mutex<Budget>,
+    /// Costs nothing while nobody reads.
+    readers: broadcast::Sender<LogLine>,
 }
 
 impl TenantLog {
+    fn new(name: &Arc<str>, limits: &LogLimits) -> Arc<Self> {
+        let (readers, _) = broadcast::channel(READER_LINES_MAX);
+        Arc::new(Self {
+            name: Arc::clone(name),
+            budget: Mutex::new(Budget::new(limits, Instant::now())),
+            readers,
+        })
+    }
+
     fn budget(&self) -> MutexGuard<'_, Budget> {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -188,6 +225,19 @@ impl InstanceLog {
         let session = (session != NO_SESSION).then_some(session);
         let (tenant, route) = (&*self.tenant.name, &*self.route.pattern);
         let (component, source) = (&*self.component, source.name());
+        if self.tenant.readers.receiver_count() > 0 {
+            // Whoever has just left gets nothing.
+            let _ = self.tenant.readers.send(LogLine {
+                at: SystemTime::now(),
+                level,
+                route: self.route.pattern.as_str().into(),
+                component: Arc::clone(&self.component),
+                session,
+                source,
+                context: context.map(Into::into),
+                text: (&*text).into(),
+            });
+        }
         macro_rules! event {
             ($level:expr) => {
                 tracing::event!(

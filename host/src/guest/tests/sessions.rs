@@ -9,7 +9,7 @@ use super::super::examine::examine;
 use super::super::program::link;
 use super::*;
 use crate::capability::sessions::FUNCTIONS;
-use crate::mailbox::{Lane, Outbox, OutboxConfig, OutboxParts};
+use crate::mailbox::{Lane, Outbox, OutboxConfig, OutboxParts, RouteLane};
 use crate::request::{Request, Said};
 use crate::wire::{Socket, Wire};
 
@@ -43,7 +43,7 @@ fn session(members: &Members, socket_bytes: usize, may_wait: bool) -> (Outbox, D
         id: 7,
         wire: Wire::new(Socket::Memory(near), connection),
         lane,
-        config: Arc::new(OutboxConfig {
+        route: RouteLane::uncounted(OutboxConfig {
             outbox_bytes_max: 1_000,
             message_bytes_max: 5_000,
             write_timeout: Duration::from_millis(20),

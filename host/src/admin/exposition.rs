@@ -1,0 +1,289 @@
+//! The numbers of all workers as OpenMetrics text, which Prometheus reads.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text::encode,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::Status;
+use crate::metrics::{Figures, Report, bucket_bound, code_label};
+
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The whole text. `silent`: workers whose numbers are missing in it.
+pub(super) fn text(report: Report, silent: usize, status: &Status) -> String {
+    let scrape = Scrape {
+        report,
+        silent,
+        uptime_seconds: status.started().elapsed().as_secs_f64(),
+        draining: status.is_draining(),
+    };
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(scrape));
+    let mut text = String::new();
+    encode(&mut text, &registry).expect("a String takes all that is written to it");
+    text
+}
+
+#[derive(Debug)]
+struct Scrape {
+    report: Report,
+    silent: usize,
+    uptime_seconds: f64,
+    draining: bool,
+}
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.server(&mut encoder)?;
+        self.process(&mut encoder)?;
+        self.traffic(&mut encoder)?;
+        self.instances(&mut encoder)?;
+        self.labelled(&mut encoder)?;
+        self.batches(&mut encoder)
+    }
+}
+
+impl Scrape {
+    fn server(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        let mut build = describe(to, "wharf_build", "The version.", MetricType::Info)?;
+        build.encode_info(&version)?;
+        gauge(
+            to,
+            "wharf_uptime_seconds",
+            "Since the server was ready.",
+            self.uptime_seconds,
+        )?;
+        let draining = if self.draining { 1.0 } else { 0.0 };
+        gauge(
+            to,
+            "wharf_draining",
+            "1 while clients are asked to leave.",
+            draining,
+        )?;
+        let help = "Workers that did not answer in time; their numbers are missing here.";
+        gauge(to, "wharf_workers_silent", help, self.silent as f64)?;
+        let help = "HTTP requests that were refused, by status.";
+        let mut refused = describe(to, "wharf_http_refused", help, MetricType::Counter)?;
+        for (status, count) in &self.report.refusals {
+            let labels = [("status", status.to_string())];
+            ConstCounter::new(*count).encode(refused.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn process(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        if let Some(bytes) = resident_bytes() {
+            let help = "Memory of the process that is in use.";
+            gauge(to, "process_resident_memory_bytes", help, bytes as f64)?;
+        }
+        if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
+            // One of them is the folder that is being read.
+            let open = entries.count().saturating_sub(1);
+            gauge(to, "process_open_fds", "Open descriptors.", open as f64)?;
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let began = now.unwrap_or_default().as_secs_f64() - self.uptime_seconds;
+        gauge(
+            to,
+            "process_start_time_seconds",
+            "When the server was ready.",
+            began,
+        )
+    }
+
+    fn traffic(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        self.gauges(
+            to,
+            "wharf_sessions_open",
+            "Between handshake and the end of on-close.",
+            |f| f.sessions_open() as i64,
+        )?;
+        self.counters(to, "wharf_sessions", "Sessions that began.", |f| {
+            f.sessions_begun
+        })?;
+        self.counters(to, "wharf_messages_in", "Messages from peers.", |f| {
+            f.messages_in
+        })?;
+        self.counters(to, "wharf_bytes_in", "Bytes of their payloads.", |f| {
+            f.bytes_in
+        })?;
+        let help = "Messages queued for peers or written.";
+        self.counters(to, "wharf_messages_out", help, |f| f.messages_out)?;
+        self.counters(to, "wharf_bytes_out", "Bytes of their payloads.", |f| {
+            f.bytes_out
+        })?;
+        let help = "Messages that were read and that no handler has finished with.";
+        self.gauges(to, "wharf_inbox_messages", help, |f| {
+            f.messages_in.saturating_sub(f.messages_done) as i64
+        })?;
+        self.gauges(to, "wharf_inbox_bytes", "Bytes of their payloads.", |f| {
+            f.bytes_in.saturating_sub(f.bytes_done) as i64
+        })?;
+        let help = "Messages not queued because a session's queue was full.";
+        self.counters(to, "wharf_sends_refused", help, |f| f.sends_refused)?;
+        let help = "Sessions whose queue is more than half full because the peer reads slowly.";
+        self.gauges(to, "wharf_slow_readers", help, |f| f.slow_readers_now)
+    }
+
+    fn instances(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Instances that hold memory.";
+        self.gauges(to, "wharf_instances_live", help, |f| f.instances_live_now)?;
+        let help = "Instances that sleep.";
+        self.gauges(to, "wharf_instances_asleep", help, |f| {
+            f.instances_asleep_now
+        })?;
+        self.counters(to, "wharf_wakings", "Instances that woke.", |f| f.wakings)?;
+        let help = "CPU time of handlers, estimated from one poll in 64.";
+        let mut cpu = describe(to, "wharf_guest_cpu_seconds", help, MetricType::Counter)?;
+        for (labels, figures) in self.rows() {
+            let seconds = figures.guest_cpu.as_secs_f64();
+            ConstCounter::new(seconds).encode(cpu.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    /// Counters with labels of their own.
+    fn labelled(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Requests for a session whose route was known, by what became of them.";
+        let mut handshakes = describe(to, "wharf_handshakes", help, MetricType::Counter)?;
+        for ([tenant, route], figures) in self.rows() {
+            for (outcome, count) in &figures.handshakes {
+                let labels = [tenant, route, ("outcome", outcome.label())];
+                ConstCounter::new(*count).encode(handshakes.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Sessions that ended, by close code and by who ended them.";
+        let mut endings = describe(to, "wharf_endings", help, MetricType::Counter)?;
+        for ([tenant, route], figures) in self.rows() {
+            for ((code, initiator), count) in &figures.endings {
+                let code = code_label(*code);
+                let labels = [tenant, route, ("code", &code), ("initiator", initiator)];
+                ConstCounter::new(*count).encode(endings.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Failures of handlers, each of which ends an instance, by kind.";
+        let mut faults = describe(to, "wharf_faults", help, MetricType::Counter)?;
+        for ([tenant, route], figures) in self.rows() {
+            for (kind, count) in &figures.faults {
+                let labels = [tenant, route, ("kind", *kind)];
+                ConstCounter::new(*count).encode(faults.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn batches(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Messages in one call of a handler.";
+        let mut batches = describe(to, "wharf_batch_messages", help, MetricType::Histogram)?;
+        for (labels, figures) in self.rows() {
+            let count = figures.batches.iter().sum();
+            let buckets: Vec<(f64, u64)> = (figures.batches.iter().enumerate())
+                .map(|(bucket, count)| (bucket_bound(bucket), *count))
+                .collect();
+            let sum = figures.messages_batched as f64;
+            let mut one = batches.encode_family(&labels)?;
+            one.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+
+    fn rows(&self) -> impl Iterator<Item = ([(&'static str, &str); 2], &Figures)> {
+        let rows = self.report.routes.iter();
+        rows.map(|((tenant, route), figures): (&(Arc<str>, Arc<str>), _)| {
+            ([("tenant", &**tenant), ("route", &**route)], figures)
+        })
+    }
+
+    fn counters(
+        &self,
+        to: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        value: impl Fn(&Figures) -> u64,
+    ) -> fmt::Result {
+        let mut metric = describe(to, name, help, MetricType::Counter)?;
+        for (labels, figures) in self.rows() {
+            ConstCounter::new(value(figures)).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn gauges(
+        &self,
+        to: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        value: impl Fn(&Figures) -> i64,
+    ) -> fmt::Result {
+        let mut metric = describe(to, name, help, MetricType::Gauge)?;
+        for (labels, figures) in self.rows() {
+            ConstGauge::new(value(figures)).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn describe<'a>(
+    to: &'a mut DescriptorEncoder<'_>,
+    name: &'a str,
+    help: &str,
+    kind: MetricType,
+) -> Result<MetricEncoder<'a>, fmt::Error> {
+    // The encoder adds the full stop that ends a help text.
+    to.encode_descriptor(name, help.trim_end_matches('.'), None, kind)
+}
+
+/// A number without labels.
+fn gauge(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: f64) -> fmt::Result {
+    let metric = describe(to, name, help, MetricType::Gauge)?;
+    ConstGauge::new(value).encode(metric)
+}
+
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{Books, Handshake};
+
+    #[test]
+    fn a_text_that_prometheus_reads() {
+        let books = Books::default();
+        let counts = books.of(&"acme".into(), "* /a\"b");
+        counts.receive(5);
+        counts.finish_batch(1, 5);
+        counts.finish_batch(3, 9);
+        counts.shake_hands(Handshake::Accepted);
+        books.refuse(404);
+        let text = text(books.report(), 0, &Status::default());
+        for line in [
+            "# TYPE wharf_messages_in counter",
+            "wharf_messages_in_total{tenant=\"acme\",route=\"* /a\\\"b\"} 1",
+            "wharf_handshakes_total{tenant=\"acme\",route=\"* /a\\\"b\",outcome=\"accepted\"} 1",
+            "wharf_batch_messages_bucket{le=\"4.0\",tenant=\"acme\",route=\"* /a\\\"b\"} 2",
+            "wharf_batch_messages_bucket{le=\"+Inf\",tenant=\"acme\",route=\"* /a\\\"b\"} 2",
+            "wharf_http_refused_total{status=\"404\"} 1",
+            "wharf_draining 0.0",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+    }
+}

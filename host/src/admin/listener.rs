@@ -1,0 +1,105 @@
+//! From the admin listener's socket to a request: connections are bounded in number, heads in size,
+//! and every wait has a deadline, held outside of hyper.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::office::Office;
+
+/// Connections at once; one more is closed without a word.
+const CONNECTIONS_MAX: usize = 256;
+/// From the connection to the end of its first head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// From a head to its answer, with the body of the request.
+const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
+/// From an answer to the end of the next head, with the time that the answer takes to be read.
+const NEXT_TIMEOUT: Duration = Duration::from_secs(75);
+/// Bytes of a head.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// Headers of a request.
+const HEADERS_MAX: usize = 64;
+/// How long no connection is accepted after an error such as too many open files.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Until when a connection has to come further, or is closed.
+#[derive(Clone, Debug)]
+pub(super) struct Deadline(Rc<Cell<Instant>>);
+
+impl Deadline {
+    fn new(within: Duration) -> Self {
+        Self(Rc::new(Cell::new(Instant::now() + within)))
+    }
+
+    /// It has `within` from now on.
+    pub(super) fn extend(&self, within: Duration) {
+        self.0.set(Instant::now() + within);
+    }
+
+    async fn passed(&self) {
+        loop {
+            let until = self.0.get();
+            sleep_until(until).await;
+            if self.0.get() <= until {
+                return;
+            }
+        }
+    }
+}
+
+/// Accepts for as long as it is polled.
+pub(super) async fn serve(listener: TcpListener, office: Office) {
+    let office = Rc::new(office);
+    let connections = Rc::new(());
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) if Rc::strong_count(&connections) <= CONNECTIONS_MAX => {
+                let (office, counted) = (Rc::clone(&office), Rc::clone(&connections));
+                tokio::task::spawn_local(async move {
+                    serve_connection(stream, peer, office).await;
+                    drop(counted);
+                });
+            }
+            Ok(_) => tracing::debug!("an admin connection too many"),
+            Err(error) => {
+                tracing::warn!("the admin listener cannot accept: {error}");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, office: Rc<Office>) {
+    // Answers are short, and a log line is to be seen when it comes.
+    let _ = stream.set_nodelay(true);
+    let deadline = Deadline::new(HEAD_TIMEOUT);
+    let service = service_fn(|request| {
+        deadline.extend(EXCHANGE_TIMEOUT);
+        let (office, deadline) = (Rc::clone(&office), deadline.clone());
+        async move {
+            let response = office.serve(peer.ip(), request, &deadline).await;
+            deadline.extend(NEXT_TIMEOUT);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut builder = http1::Builder::new();
+    builder
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX);
+    let connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    tokio::select! {
+        served = connection => if let Err(error) = served {
+            tracing::debug!(%peer, "an admin connection failed: {error}");
+        },
+        () = deadline.passed() => tracing::debug!(%peer, "an admin connection was too slow"),
+    }
+}

@@ -1,0 +1,193 @@
+//! The commands that ask a running server: what they are called, and what each asks of the API.
+//!
+//! Talks to the admin listener and to the terminal; knows nothing of the library but its tokens.
+
+mod asking;
+mod client;
+mod shown;
+mod table;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use self::client::{Client, Location};
+
+/// Where the API is if nobody says.
+const ADMIN: &str = "http://127.0.0.1:9090";
+
+const TOKEN_HELP: &str = "\
+The token goes to whoever shall use it, and is not kept anywhere; its hash goes into the
+configuration of the server:
+
+  [admin.token.alice]
+  sha256 = \"…\"
+  operator = true            # or tenant = \"acme\"
+  expires = 2027-01-31       # if it shall";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows how the server is (operators).
+    Status(Reach),
+    /// Lists the tenants that the token reaches, with their routes.
+    Tenants(Reach),
+    /// Lists open sessions, or shows one.
+    Sessions(Sessions),
+    /// Ends a session.
+    Kick(Kick),
+    /// Lists topics, or the members of one.
+    Topics(Topics),
+    /// Sends a message to all members of a topic.
+    Publish(Publish),
+    /// Shows what the handlers of a tenant log, as it comes.
+    Logs(Logs),
+    /// Asks all clients to leave and ends the server, as SIGTERM does (operators).
+    Drain(Reach),
+    /// Makes a token for the API, and its hash for the configuration.
+    #[command(after_long_help = TOKEN_HELP)]
+    Token {
+        /// One JSON object instead of lines for people.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Which server, with whose rights.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Reach {
+    /// Where its admin listener is.
+    #[arg(long, value_name = "URL", env = "WHARF_ADMIN", default_value = ADMIN)]
+    admin: Location,
+    /// The token; better in the environment, where others do not see it.
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "WHARF_TOKEN",
+        hide_env_values = true
+    )]
+    token: Option<String>,
+    /// The server's answer as JSON, for scripts.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sessions {
+    /// The session to show; without it, all are listed.
+    session: Option<String>,
+    #[command(flatten)]
+    of: OfTenant,
+}
+
+/// Whose, and where.
+#[derive(Debug, Args)]
+pub(crate) struct OfTenant {
+    /// Whose; may be left out where the token reaches one tenant only.
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Kick {
+    /// The session's name, as `wharf sessions` lists it.
+    session: String,
+    /// The close code: 1000 to 1003, 1007 to 1014 or 3000 to 4999.
+    #[arg(long, default_value_t = 1008)]
+    code: u16,
+    /// What the client is told, up to 123 bytes.
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    of: OfTenant,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Topics {
+    /// The topic whose members are listed; without it, all topics are.
+    topic: Option<String>,
+    #[command(flatten)]
+    of: OfTenant,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    /// The topic.
+    topic: String,
+    /// The text; `-` reads standard input.
+    message: String,
+    /// Sends a binary message.
+    #[arg(long)]
+    binary: bool,
+    #[command(flatten)]
+    of: OfTenant,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// Goes on until it is interrupted; without it, one second of the log is shown.
+    #[arg(long, short)]
+    follow: bool,
+    #[command(flatten)]
+    of: OfTenant,
+}
+
+/// Runs one of them.
+pub(crate) fn run(command: Command) -> Result<()> {
+    if let Command::Token { json } = command {
+        return make_token(json);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(asking::run(command))
+}
+
+fn make_token(json: bool) -> Result<()> {
+    let (token, sha256) = wharf::new_admin_token()?;
+    if json {
+        return table::print(&serde_json::json!({ "token": token, "sha256": sha256 }).to_string());
+    }
+    table::print(&format!("token   {token}\nsha256  {sha256}"))
+}
+
+impl Reach {
+    fn client(&self) -> Client {
+        Client::new(self.admin.clone(), self.token.clone())
+    }
+}
+
+impl OfTenant {
+    /// The tenant that is meant.
+    async fn tenant(&self) -> Result<String> {
+        if let Some(tenant) = &self.tenant {
+            return Ok(tenant.clone());
+        }
+        let answer = self.reach.client().get("/v1/tenants").await?;
+        let tenants = answer["tenants"].as_array().map_or(&[][..], Vec::as_slice);
+        let names: Vec<&str> = tenants
+            .iter()
+            .filter_map(|tenant| tenant["tenant"].as_str())
+            .collect();
+        match names[..] {
+            [only] => Ok(only.to_owned()),
+            [] => bail!("the token reaches no tenant"),
+            _ => bail!("which tenant? --tenant takes one of {}", names.join(", ")),
+        }
+    }
+}
+
+/// A member of a JSON object as text, whatever it is.
+fn text(value: &Value, key: &str) -> String {
+    match &value[key] {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Value> {
+    serde_json::from_slice(body).context("the answer is no JSON: is that Wharf's admin listener?")
+}

@@ -1,0 +1,110 @@
+//! Answers of the API as people read them.
+
+use std::time::{Duration, SystemTime};
+
+use serde_json::Value;
+
+use super::table::Table;
+use super::text;
+
+pub(super) fn status(answer: &Value) -> String {
+    let mut table = Table::new(["", ""]);
+    for (name, key) in [
+        ("version", "version"),
+        ("up for seconds", "uptime_seconds"),
+        ("draining", "draining"),
+        ("workers", "workers"),
+        ("of these silent", "workers_silent"),
+        ("tenants", "tenants"),
+    ] {
+        table.row([name.to_owned(), text(answer, key)]);
+    }
+    for (name, key) in [
+        ("sessions open", "sessions_open"),
+        ("messages in", "messages_in"),
+        ("messages out", "messages_out"),
+        ("instances live", "instances_live"),
+        ("instances asleep", "instances_asleep"),
+        ("slow readers", "slow_readers"),
+    ] {
+        table.row([name.to_owned(), text(&answer["figures"], key)]);
+    }
+    table.lines().trim_start().to_owned()
+}
+
+pub(super) fn tenants(answer: &Value) -> String {
+    let mut table = Table::new(["TENANT", "SESSIONS", "MESSAGES IN", "OUT", "LIVE", "ASLEEP"]);
+    for tenant in rows(answer, "tenants") {
+        let figure = |key| text(&tenant["figures"], key);
+        table.row([
+            text(tenant, "tenant"),
+            figure("sessions_open"),
+            figure("messages_in"),
+            figure("messages_out"),
+            figure("instances_live"),
+            figure("instances_asleep"),
+        ]);
+    }
+    table.lines()
+}
+
+pub(super) fn sessions(answer: &Value) -> String {
+    let mut table = Table::new(["SESSION", "ROUTE", "STATE", "FROM", "QUEUED", "TAGS"]);
+    for session in rows(answer, "sessions") {
+        let tags = rows(session, "tags").iter().filter_map(Value::as_str);
+        table.row([
+            text(session, "session"),
+            text(session, "route"),
+            text(session, "state"),
+            text(session, "remote_address"),
+            text(session, "queued_bytes"),
+            tags.collect::<Vec<_>>().join(" "),
+        ]);
+    }
+    table.lines()
+}
+
+pub(super) fn session(answer: &Value) -> String {
+    let mut table = Table::new(["", ""]);
+    for (key, _) in answer.as_object().into_iter().flatten() {
+        table.row([key.replace('_', " "), text(answer, key)]);
+    }
+    table.lines().trim_start().to_owned()
+}
+
+pub(super) fn topics(answer: &Value) -> String {
+    let mut table = Table::new(["TOPIC", "MEMBERS"]);
+    for topic in rows(answer, "topics") {
+        table.row([text(topic, "topic"), text(topic, "members")]);
+    }
+    table.lines()
+}
+
+pub(super) fn members(answer: &Value) -> String {
+    let mut table = Table::new(["SESSION", "SAYS OF ITSELF"]);
+    for member in rows(answer, "members") {
+        table.row([text(member, "session"), text(member, "info")]);
+    }
+    table.lines()
+}
+
+/// A line of a log: when, how grave, where, what.
+pub(super) fn log_line(line: &Value) -> String {
+    if let Some(missed) = line["missed_lines"].as_u64() {
+        return format!("({missed} lines were missed: this reader was too slow)");
+    }
+    let seconds = line["at"].as_f64().unwrap_or_default().clamp(0.0, 4e9);
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds);
+    let date = httpdate::fmt_http_date(at);
+    let time = date.split(' ').nth(4).unwrap_or_default();
+    let session = match line["session_number"].as_u64() {
+        Some(session) => format!(" session {session}"),
+        None => String::new(),
+    };
+    let (level, route) = (text(line, "level"), text(line, "route"));
+    format!("{time} {level:5} {route}{session}: {}", text(line, "text"))
+}
+
+fn rows<'a>(answer: &'a Value, key: &str) -> &'a [Value] {
+    answer[key].as_array().map_or(&[], Vec::as_slice)
+}

@@ -1,0 +1,23 @@
+//! What all sessions of one route on one worker thread share: the limits of their queues, and where
+//! what they do is counted. Never shared between threads.
+
+use std::rc::Rc;
+
+use super::OutboxConfig;
+use crate::metrics::Counts;
+
+/// One route's shared parts on one worker. In one piece, so that a session keeps one word for it.
+#[derive(Debug)]
+pub(crate) struct RouteLane {
+    pub(crate) config: OutboxConfig,
+    pub(crate) counts: Rc<Counts>,
+}
+
+#[cfg(test)]
+impl RouteLane {
+    /// One whose numbers nobody reads.
+    pub(crate) fn uncounted(config: OutboxConfig) -> Rc<Self> {
+        let counts = Rc::default();
+        Rc::new(Self { config, counts })
+    }
+}
