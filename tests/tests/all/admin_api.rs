@@ -254,11 +254,6 @@ fn ten_thousand_guesses_a_second_are_not_looked_at() {
             looked_at as f64 <= 10.0 + seconds + 1.0,
             "{statuses:?} in {seconds} s"
         );
-        let (status, answer) = served.get(&served.operator, "/v1/status");
-        assert_eq!(
-            status, 429,
-            "who guesses is not heard, right or not: {answer}"
-        );
         let log = served.server.log();
         let lines = log
             .lines()
