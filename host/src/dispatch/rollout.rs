@@ -17,9 +17,9 @@ use crate::guest::Program;
 use crate::id::random_u64;
 use crate::mailbox::{Stop, Work};
 
-/// Instances that are replaced before others of the worker get their turn: a start takes some ten
+/// Instances that are replaced before others of the worker get their turn: one takes some fifty
 /// microseconds, and nobody should notice them.
-const SWAPS_A_TURN: usize = 8;
+const SWAPS_A_TURN: usize = 2;
 
 /// What a worker serves: a catalog, and the programs that its routes name.
 #[derive(Clone, Default)]

@@ -12,6 +12,7 @@ use wharf_tests::http::Head;
 use wharf_tests::peer::{Peer, exchange};
 use wharf_tests::server::{Child, Local, start};
 use wharf_tests::site::{Folder, Mount, Site};
+use wharf_tests::stream::Stream;
 
 use crate::promises::covers;
 
@@ -149,6 +150,76 @@ async fn swap_under_load(model: &str, wanted: u64) {
             stats.swaps
         ),
     );
+}
+
+/// One session talks on one worker while all instances there are replaced; `WHARF_SWAP_SESSIONS`
+/// asks for more of them.
+#[test]
+fn nobody_waits_while_many_instances_are_replaced() {
+    covers("swap.pause");
+    const SWAPS: u64 = 5;
+    let wanted = std::env::var("WHARF_SWAP_SESSIONS").ok();
+    let sessions = wanted.map_or(1_000, |text| text.parse().expect("a number of sessions"));
+    alone(async {
+        let site = |version| {
+            let mount = heir(version).set("instance", "session");
+            let quiet = mount.websocket("ping_interval", "off");
+            site(quiet).section("engine", "instances_max", 2 * sessions)
+        };
+        let server = start(&site(1)).await;
+        let mut quiet = Vec::new();
+        for _ in 0..sessions {
+            let stream = Stream::Memory(server.server.connect().expect("the server runs"));
+            let mut peer = Peer::open(stream, &Head::upgrade("/quiet")).await;
+            assert_eq!(ask(&mut peer, "x").await, "1 1 1 x");
+            quiet.push(peer);
+        }
+        let mut talker = enter(&server, "talker").await;
+        let (mut own, mut version, mut waits) = (0, 1, [Vec::new(), Vec::new()]);
+        for next in 2..=SWAPS + 1 {
+            // Without a swap, and while one is under way.
+            for (swapping, waits) in waits.iter_mut().enumerate() {
+                let before = server.server.stats().swaps;
+                if swapping == 1 {
+                    publish(&server, heir(next).set("instance", "session")).await;
+                }
+                let is_over = |asked| match swapping {
+                    0 => asked >= 500,
+                    _ => server.server.stats().swaps > before + sessions,
+                };
+                let mut asked = 0;
+                while !is_over(asked) {
+                    (asked, own) = (asked + 1, own + 1);
+                    let began = Instant::now();
+                    let answer = ask(&mut talker, "x").await;
+                    waits.push(began.elapsed());
+                    let said = answer.split(' ').next().and_then(|word| word.parse().ok());
+                    version = said.filter(|said| *said >= version).expect("a version");
+                    assert_eq!(answer, format!("{version} {own} {own} x"));
+                }
+            }
+        }
+        for peer in &mut quiet {
+            assert_eq!(ask(peer, "y").await, format!("{} 2 2 y", SWAPS + 1));
+        }
+        let [calm, swapping] = waits.map(|mut waits: Vec<Duration>| {
+            waits.sort_unstable();
+            let at = |part: f64| waits[((waits.len() - 1) as f64 * part) as usize];
+            format!(
+                "p50 {:?}, p99 {:?}, longest {:?}",
+                at(0.5),
+                at(0.99),
+                at(1.0)
+            )
+        });
+        figure(
+            "swap.pause",
+            format!(
+                "{SWAPS} versions, {sessions} instances on one worker: an answer takes {swapping} \
+                 meanwhile; without a swap {calm}"
+            ),
+        );
+    });
 }
 
 #[test]
