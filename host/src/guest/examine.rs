@@ -467,79 +467,62 @@ fn has_function(engine: &Engine, import: &ComponentItem, function: &str) -> bool
 }
 
 fn find_exports(component: &Component, names: &[String]) -> Result<Exports, ProgramError> {
-    let interface =
-        |name: &str| component.get_export_index(None, format!("{PACKAGE}/{name}@{VERSION}"));
-    let main = match (interface("handler"), interface("conversation-handler")) {
+    let (handler, conversation) = ("handler", "conversation-handler");
+    let main = match (
+        interface(component, handler),
+        interface(component, conversation),
+    ) {
         (Some(_), Some(_)) => return Err(ProgramError::BothWorlds),
         (None, None) => {
             let exports = names.to_vec();
             return Err(ProgramError::NoHandler { exports });
         }
-        (Some(handler), None) => Main::Handler {
-            on_open: function::<OnOpen, ()>(component, &handler, "handler", "on-open")?,
-            on_messages: function::<OnMessages, ()>(component, &handler, "handler", "on-messages")?,
-            on_close: function::<OnClose, ()>(component, &handler, "handler", "on-close")?,
+        (Some(found), None) => Main::Handler {
+            on_open: function::<OnOpen, ()>(component, &found, handler, "on-open")?,
+            on_messages: function::<OnMessages, ()>(component, &found, handler, "on-messages")?,
+            on_close: function::<OnClose, ()>(component, &found, handler, "on-close")?,
         },
-        (None, Some(handler)) => Main::Conversation {
-            converse: function::<Converse, ()>(
-                component,
-                &handler,
-                "conversation-handler",
-                CONVERSE,
-            )?,
+        (None, Some(found)) => Main::Conversation {
+            converse: function::<Converse, ()>(component, &found, conversation, CONVERSE)?,
         },
-    };
-    let on_connect = match interface("handshake") {
-        Some(handshake) => Some(function::<OnConnect, Connected>(
-            component,
-            &handshake,
-            "handshake",
-            "on-connect",
-        )?),
-        None => None,
-    };
-    let on_timer = match interface("timer-handler") {
-        Some(timers) => Some(function::<OnTimer, ()>(
-            component,
-            &timers,
-            "timer-handler",
-            "on-timer",
-        )?),
-        None => None,
-    };
-    let on_control = match interface("control-handler") {
-        Some(control) => Some(function::<OnControl, ()>(
-            component,
-            &control,
-            "control-handler",
-            "on-control",
-        )?),
-        None => None,
-    };
-    let handover = match interface("handover") {
-        Some(handover) => Some(Handover {
-            export_state: function::<(), (Vec<u8>,)>(
-                component,
-                &handover,
-                "handover",
-                "export-state",
-            )?,
-            import_state: function::<ImportState, Imported>(
-                component,
-                &handover,
-                "handover",
-                "import-state",
-            )?,
-        }),
-        None => None,
     };
     Ok(Exports {
         main,
-        on_connect,
-        on_timer,
-        on_control,
-        handover,
+        on_connect: optional::<OnConnect, Connected>(component, "handshake", "on-connect")?,
+        on_timer: optional::<OnTimer, ()>(component, "timer-handler", "on-timer")?,
+        on_control: optional::<OnControl, ()>(component, "control-handler", "on-control")?,
+        handover: find_handover(component)?,
     })
+}
+
+fn find_handover(component: &Component) -> Result<Option<Handover>, ProgramError> {
+    let export_state = optional::<(), (Vec<u8>,)>(component, "handover", "export-state")?;
+    let import_state = optional::<ImportState, Imported>(component, "handover", "import-state")?;
+    let both = export_state.zip(import_state);
+    Ok(both.map(|(export_state, import_state)| Handover {
+        export_state,
+        import_state,
+    }))
+}
+
+fn interface(component: &Component, name: &str) -> Option<ComponentExportIndex> {
+    component.get_export_index(None, format!("{PACKAGE}/{name}@{VERSION}"))
+}
+
+/// A function of an interface that a component may leave out.
+fn optional<Params, Return>(
+    component: &Component,
+    interface_name: &str,
+    name: &str,
+) -> Result<Option<ComponentExportIndex>, ProgramError>
+where
+    Params: ComponentNamedList + Lower,
+    Return: ComponentNamedList + Lift,
+{
+    let found = interface(component, interface_name);
+    found
+        .map(|found| function::<Params, Return>(component, &found, interface_name, name))
+        .transpose()
 }
 
 /// The only async function that the host calls.
