@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 
 use super::error::{CompileError, DeployError};
@@ -30,8 +30,10 @@ const WALL_FACTOR: u32 = 4;
 const LOOK: Duration = Duration::from_millis(5);
 /// What is kept of a compiler's last words.
 const WORDS_BYTES_MAX: u64 = 4 << 10;
-/// The compiler's exit code for a component that is none.
+/// The compiler's exit codes for a component that is none, and for files that cannot be read or
+/// written.
 const REFUSED: i32 = 3;
+const NO_DISK: i32 = 4;
 /// What Rust and Linux say when there is no memory left.
 const NO_MEMORY: [&str; 3] = [
     "memory allocation of",
@@ -147,6 +149,9 @@ impl Compiler {
             Ok(Some(status)) if status.code() == Some(REFUSED) => {
                 return Err(ProgramError::Invalid(words).into());
             }
+            Ok(Some(status)) if status.code() == Some(NO_DISK) => {
+                return Err(DeployError::Disk(words));
+            }
             Ok(Some(status)) => CompileError::Crashed(format!("{status}; {words}")),
         };
         Err(error.into())
@@ -180,6 +185,7 @@ pub fn compile_in_this_process(source: &Digest, engine: &Digest, limits: &Compil
     let (code, words) = match outcome {
         Ok(()) => return 0,
         Err(DeployError::Program(ProgramError::Invalid(reason))) => (REFUSED, reason),
+        Err(DeployError::Disk(why)) => (NO_DISK, why),
         Err(error) => (1, error.to_string()),
     };
     // Its parent reads it; without one there is nobody to tell.
@@ -190,16 +196,25 @@ pub fn compile_in_this_process(source: &Digest, engine: &Digest, limits: &Compil
 /// Takes rights away from this process; none of them comes back.
 fn limit(limits: &CompileLimits) -> nix::Result<()> {
     let seconds = limits.cpu_max.as_millis().div_ceil(1_000).max(1) as u64;
-    // The address space is not limited: an engine reserves much of it and writes to little.
-    for (resource, max) in [
-        (Resource::RLIMIT_DATA, limits.memory_bytes_max),
-        (Resource::RLIMIT_FSIZE, limits.memory_bytes_max),
-        (Resource::RLIMIT_CORE, 0),
+    // The address space is not limited: an engine reserves much of it and writes to little. Over its
+    // CPU time it is told so by a signal, which ends it; a second later nothing helps.
+    for (resource, soft, hard) in [
+        (
+            Resource::RLIMIT_DATA,
+            limits.memory_bytes_max,
+            limits.memory_bytes_max,
+        ),
+        (
+            Resource::RLIMIT_FSIZE,
+            limits.memory_bytes_max,
+            limits.memory_bytes_max,
+        ),
+        (Resource::RLIMIT_CORE, 0, 0),
+        (Resource::RLIMIT_CPU, seconds, seconds + 1),
     ] {
-        setrlimit(resource, max, max)?;
+        let (_, most) = getrlimit(resource)?;
+        setrlimit(resource, soft.min(most), hard.min(most))?;
     }
-    // At the first of the two it is told, at the second it is ended.
-    setrlimit(Resource::RLIMIT_CPU, seconds, seconds + 1)?;
     set_pdeathsig(Signal::SIGKILL)
 }
 

@@ -13,12 +13,30 @@ use crate::guest::{Instance, Program, Stage};
 use crate::mailbox::{Lane, Members};
 use crate::timers::Owner;
 
-/// Starts an instance within the program's own limits. The thread must run no task.
+/// Starts an instance within the program's own limits, on a thread of its own: the caller's may be
+/// one that runs tasks.
 pub(super) fn start(program: &Arc<Program>, tenant: &str) -> Result<(), DeployError> {
+    let outcome = std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("wharf-trial".into());
+        let trial = thread.spawn_scoped(scope, || run(program, tenant))?;
+        Ok(trial.join())
+    });
+    match outcome {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(_)) => Err(DeployError::Start("the host panicked".to_owned())),
+        Err(error) => Err(no_thread(&error)),
+    }
+}
+
+fn no_thread(error: &std::io::Error) -> DeployError {
+    DeployError::Start(format!("no thread for it: {error}"))
+}
+
+fn run(program: &Arc<Program>, tenant: &str) -> Result<(), DeployError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| DeployError::Start(format!("no runtime for it: {error}")))?;
+        .map_err(|error| no_thread(&error))?;
     let started = runtime.block_on(async {
         let surroundings = surroundings(tenant);
         match program.converses() {

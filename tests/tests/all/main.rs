@@ -12,6 +12,8 @@ mod admin_api;
 mod conversations;
 mod crash;
 mod deflate;
+mod deploy_faults;
+mod deployments;
 mod ends;
 mod frames;
 mod guest_conversations;

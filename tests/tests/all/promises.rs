@@ -574,6 +574,35 @@ pub(crate) const PROMISES: &[Promise] = &[
         "control.names",
         "names `..`, `%2e%2e`, `a/b`, 300 bytes: `[a-z0-9-]{1,63}` or 400",
     ),
+    // Deployments.
+    fault(
+        "deploy.names",
+        "names `..`, `%2e%2e`, `a/b`, 300 bytes: `[a-z0-9-]{1,63}` or refused; artifacts by SHA-256 only; 0 files outside",
+    ),
+    fault(
+        "deploy.replay",
+        "replayed or rolled-back deploy: generations only rise; an expected generation; rollback is its own verb; 0 silent",
+    ),
+    fault(
+        "deploy.damage",
+        "flipped bits in artifact, compiled cache, database: refused by digest before load; 1,000 of 1,000",
+    ),
+    fault(
+        "deploy.crash",
+        "kill -9 at every step of a deploy, and at random: old or new version after restart, never neither; what was acknowledged is there",
+    ),
+    fault(
+        "deploy.disk",
+        "disk full: deploy refused; nothing changes, nothing corrupt",
+    ),
+    fault(
+        "deploy.bomb",
+        "upload: 1 GB file, a million functions, one 10 MB function, 100,000 nested components: size cap, validation, compiled in a child process with limits; ≤ 10 s CPU, ≤ 512 MiB, server unaffected",
+    ),
+    fault(
+        "deploy.imports",
+        "imports what was not granted: refused at deploy, each import named",
+    ),
     // The issues' own load.
     Promise {
         id: "tenants.apart",
