@@ -74,6 +74,9 @@ pub enum Cause {
     /// The handler broke a limit: it sends too fast or too much.
     HandlerOverLimit,
 
+    /// The handler opened this session and serves nobody any more.
+    Unattended,
+
     /// The peer reads too slowly for what is sent to it.
     SlowConsumer,
     /// The tenant or the server is over its capacity.
@@ -167,6 +170,7 @@ impl Cause {
                 1008,
                 "handler over its limit",
             ),
+            Self::Unattended => asked(Initiator::Host, "unattended", 1001, "going away"),
             Self::SlowConsumer => asked(Initiator::Host, "slow_consumer", 1008, "slow consumer"),
             Self::OverCapacity => asked(Initiator::Host, "over_capacity", 1013, "over capacity"),
             Self::Drain => asked(Initiator::Host, "drain", 1001, "going away"),

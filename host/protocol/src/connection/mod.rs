@@ -165,6 +165,11 @@ impl Connection {
         }
     }
 
+    /// Which end of the connection this is.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
     /// How far the connection has come.
     #[inline]
     pub fn phase(&self) -> Phase {

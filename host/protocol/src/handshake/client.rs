@@ -1,5 +1,6 @@
 //! The client's side of the opening handshake (RFC 6455, section 4.1): what
-//! to send, and whether the answer may be believed.
+//! to send, and whether the answer may be believed. Knows no address and sends
+//! nothing: `Host`, and what else the request says, is the driver's.
 
 use core::fmt;
 
@@ -10,6 +11,8 @@ use crate::deflate;
 /// The head of a response.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseHead<'a> {
+    /// Major and minor version of HTTP.
+    pub version: (u8, u8),
     /// The HTTP status.
     pub status: u16,
     /// All headers, in the order received, doubles kept.
@@ -33,7 +36,7 @@ pub struct Accepted {
     pub deflate: Option<deflate::Params>,
 }
 
-/// Why a response is no handshake.
+/// Why a handshake cannot be asked for, or why a response is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientRefused {
     /// What was wrong, for a person.
@@ -50,17 +53,26 @@ impl core::error::Error for ClientRefused {}
 
 impl ClientHandshake {
     /// A handshake with 16 bytes of the driver's randomness, the subprotocols
-    /// to offer, and whether to offer compression.
+    /// to offer, and whether to offer compression. Refused when a subprotocol
+    /// is no token or stands there twice.
     pub fn new(
         nonce: [u8; 16],
         subprotocols: Vec<String>,
         deflate: Option<deflate::Config>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, ClientRefused> {
+        for (place, name) in subprotocols.iter().enumerate() {
+            if !header::is_token(name.as_bytes()) {
+                return Err(wrong("a subprotocol that is no token"));
+            }
+            if subprotocols[..place].contains(name) {
+                return Err(wrong("a subprotocol offered twice"));
+            }
+        }
+        Ok(Self {
             key: key::encode(nonce),
             subprotocols,
             deflate,
-        }
+        })
     }
 
     /// The headers of the request, but for `Host`.
@@ -83,10 +95,14 @@ impl ClientHandshake {
     /// Judges the response.
     pub fn check(&self, response: &ResponseHead<'_>) -> Result<Accepted, ClientRefused> {
         let headers = response.headers;
+        if response.version < (1, 1) {
+            return Err(wrong("HTTP is older than 1.1"));
+        }
         if response.status != 101 {
             return Err(wrong("status is not 101"));
         }
-        if !header::has_token(headers, "upgrade", "websocket") {
+        let upgrade = header::single(headers, "upgrade").ok().flatten();
+        if !upgrade.is_some_and(|value| value.eq_ignore_ascii_case(b"websocket")) {
             return Err(wrong("Upgrade is not websocket"));
         }
         if !header::has_token(headers, "connection", "upgrade") {
@@ -151,6 +167,7 @@ mod tests {
             vec!["chat.v1".to_owned(), "chat.v2".to_owned()],
             Some(deflate::Config::default()),
         )
+        .expect("the names are tokens")
     }
 
     const ACCEPT: Header<'static> = ("Sec-WebSocket-Accept", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
@@ -163,6 +180,7 @@ mod tests {
         ];
         headers.extend_from_slice(extra);
         handshake().check(&ResponseHead {
+            version: (1, 1),
             status: 101,
             headers: &headers,
         })
@@ -199,11 +217,15 @@ mod tests {
 
     #[test]
     fn an_answer_that_is_none_is_refused() {
-        let check = |status, headers: &[Header<'_>]| {
-            handshake()
-                .check(&ResponseHead { status, headers })
-                .is_err()
+        let check_version = |version, status, headers: &[Header<'_>]| {
+            let response = ResponseHead {
+                version,
+                status,
+                headers,
+            };
+            handshake().check(&response).is_err()
         };
+        let check = |status, headers: &[Header<'_>]| check_version((1, 1), status, headers);
         let good: [Header<'_>; 3] = [
             ("Upgrade", b"websocket"),
             ("Connection", b"Upgrade"),
@@ -211,6 +233,7 @@ mod tests {
         ];
         assert!(!check(101, &good));
         assert!(check(200, &good));
+        assert!(check_version((1, 0), 101, &good));
         for index in 0..good.len() {
             let mut headers = good.to_vec();
             headers.remove(index);
@@ -218,6 +241,11 @@ mod tests {
         }
         let wrong: Header<'_> = ("Sec-WebSocket-Accept", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOp=");
         assert!(check(101, &[good[0], good[1], wrong]));
+        assert!(check(101, &[good[0], good[1], ACCEPT, ACCEPT]));
+        for upgrade in ["h2c, websocket", "websocket2", ""] {
+            let upgrade = ("Upgrade", upgrade.as_bytes());
+            assert!(check(101, &[upgrade, good[1], ACCEPT]));
+        }
     }
 
     #[test]
@@ -231,6 +259,7 @@ mod tests {
             assert!(answer(&[(name, value)]).is_err(), "{name}: {value:?}");
         }
         let plain = ClientHandshake::new(*b"the sample nonce", Vec::new(), None);
+        let plain = plain.expect("nothing is offered");
         let headers: [Header<'_>; 4] = [
             ("Upgrade", b"websocket"),
             ("Connection", b"Upgrade"),
@@ -240,10 +269,27 @@ mod tests {
         assert!(
             plain
                 .check(&ResponseHead {
+                    version: (1, 1),
                     status: 101,
                     headers: &headers
                 })
                 .is_err()
         );
+    }
+
+    #[test]
+    fn what_cannot_be_offered_is_not() {
+        for names in [
+            &["a b"][..],
+            &[""],
+            &["a,b"],
+            &["é"],
+            &["a\r\n"],
+            &["a", "b", "a"],
+        ] {
+            let offered = names.iter().map(|name| (*name).to_owned()).collect();
+            let refused = ClientHandshake::new([0; 16], offered, None);
+            assert!(refused.is_err(), "{names:?}");
+        }
     }
 }

@@ -41,12 +41,12 @@ impl Write for Sent {
     }
 }
 
-fn theirs(stream: &[u8]) -> Outcome {
+fn theirs(role: TheirRole, stream: &[u8]) -> Outcome {
     let config = WebSocketConfig::default()
         .max_message_size(Some(2_000))
         .max_frame_size(Some(2_000));
     let sent = Sent(Cursor::new(stream.to_vec()));
-    let mut socket = WebSocket::from_raw_socket(sent, TheirRole::Server, Some(config));
+    let mut socket = WebSocket::from_raw_socket(sent, role, Some(config));
     let mut messages = Vec::new();
     let mut end = End::Open;
     loop {
@@ -74,8 +74,8 @@ fn theirs(stream: &[u8]) -> Outcome {
     }
 }
 
-fn ours(stream: &[u8]) -> Outcome {
-    let seen = Setup::LIKE_TUNGSTENITE.run(stream, &[]);
+fn ours(setup: Setup, stream: &[u8]) -> Outcome {
+    let seen = setup.run(stream, &[]);
     let end = match (seen.phase, seen.ending) {
         (Phase::Open, _) => End::Open,
         (_, Some(ending)) if ending.clean => End::Closed(ending.code),
@@ -93,7 +93,10 @@ proptest! {
         messages in prop::collection::vec(scripts::message(), 0..6),
         last in scripts::last(),
     ) {
-        let stream = scripts::stream(&[messages.concat(), last].concat());
-        prop_assert_eq!(ours(&stream), theirs(&stream));
+        let frames = [messages.concat(), last].concat();
+        let (setup, stream) = (Setup::LIKE_TUNGSTENITE, scripts::stream(&frames));
+        prop_assert_eq!(ours(setup, &stream), theirs(TheirRole::Server, &stream));
+        let (setup, stream) = (Setup::CLIENT_LIKE_TUNGSTENITE, scripts::plain_stream(&frames));
+        prop_assert_eq!(ours(setup, &stream), theirs(TheirRole::Client, &stream));
     }
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-/// One frame of a client as it will be written.
+/// One frame as it will be written.
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     pub(crate) first: u8,
@@ -17,30 +17,50 @@ impl Frame {
         }
     }
 
-    /// Appends the frame, masked.
+    /// Appends the frame as a client writes it: masked.
     pub(crate) fn write(&self, stream: &mut Vec<u8>) {
         let key = [0x5a, 0xc3, 0x0f, 0x99];
-        stream.push(self.first);
-        match self.payload.len() {
-            short @ 0..=125 => stream.push(0x80 | short as u8),
-            medium @ 126..=0xffff => {
-                stream.push(0x80 | 126);
-                stream.extend((medium as u16).to_be_bytes());
-            }
-            long => {
-                stream.push(0x80 | 127);
-                stream.extend((long as u64).to_be_bytes());
-            }
-        }
+        self.write_start(0x80, stream);
         stream.extend(key);
         let masked = self.payload.iter().zip(key.iter().cycle());
         stream.extend(masked.map(|(byte, key)| byte ^ key));
     }
+
+    /// Appends the frame as a server writes it.
+    fn write_plain(&self, stream: &mut Vec<u8>) {
+        self.write_start(0, stream);
+        stream.extend(&self.payload);
+    }
+
+    fn write_start(&self, mask: u8, stream: &mut Vec<u8>) {
+        stream.push(self.first);
+        match self.payload.len() {
+            short @ 0..=125 => stream.push(mask | short as u8),
+            medium @ 126..=0xffff => {
+                stream.push(mask | 126);
+                stream.extend((medium as u16).to_be_bytes());
+            }
+            long => {
+                stream.push(mask | 127);
+                stream.extend((long as u64).to_be_bytes());
+            }
+        }
+    }
 }
 
+/// What a client sends.
 pub(crate) fn stream(frames: &[Frame]) -> Vec<u8> {
     let mut stream = Vec::new();
     frames.iter().for_each(|frame| frame.write(&mut stream));
+    stream
+}
+
+/// What a server sends.
+pub(crate) fn plain_stream(frames: &[Frame]) -> Vec<u8> {
+    let mut stream = Vec::new();
+    frames
+        .iter()
+        .for_each(|frame| frame.write_plain(&mut stream));
     stream
 }
 

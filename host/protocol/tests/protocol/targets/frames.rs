@@ -28,6 +28,9 @@ impl Setup {
     /// them to tungstenite.
     #[allow(dead_code, reason = "the fuzzer has no differential test")]
     pub(crate) const LIKE_TUNGSTENITE: Self = Self(128);
+    /// The same as a client.
+    #[allow(dead_code, reason = "the fuzzer has no differential test")]
+    pub(crate) const CLIENT_LIKE_TUNGSTENITE: Self = Self(128 + 1);
 
     fn connection(self) -> Connection {
         let Self(bits) = self;

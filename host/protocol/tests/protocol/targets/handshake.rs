@@ -3,8 +3,8 @@
 
 use wharf_protocol::deflate;
 use wharf_protocol::handshake::{
-    ClientHandshake, Header, OriginRule, RequestHead, ResponseHead, check, origin_allowed,
-    parse_extensions,
+    ClientHandshake, ClientRefused, Header, OriginRule, RequestHead, ResponseHead, check,
+    origin_allowed, parse_extensions,
 };
 
 const GOOD: [Header<'static>; 5] = [
@@ -35,6 +35,7 @@ pub(crate) fn handshake(data: &[u8]) {
     }
     server(&headers);
     client(&headers);
+    offers(lines);
     extensions(lines);
     origins(lines);
 }
@@ -60,14 +61,39 @@ fn server(headers: &[Header<'_>]) {
 }
 
 fn client(headers: &[Header<'_>]) {
-    let offered = vec!["chat".to_owned()];
-    let asked = ClientHandshake::new(*b"the sample nonce", offered, Some(Default::default()));
+    let asked = asking(vec!["chat".to_owned()]).expect("a token");
     if let Ok(accepted) = asked.check(&ResponseHead {
+        version: (1, 1),
         status: 101,
         headers,
     }) {
         assert!(accepted.subprotocol.is_none_or(|chosen| chosen == "chat"));
     }
+}
+
+fn asking(offered: Vec<String>) -> Result<ClientHandshake, ClientRefused> {
+    ClientHandshake::new(*b"the sample nonce", offered, Some(Default::default()))
+}
+
+/// What a client may offer, a server understands as it was meant.
+fn offers(lines: &[u8]) {
+    let names = lines.split(|byte| *byte == b'\n').take(16);
+    let names: Vec<String> = names
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .collect();
+    let Ok(asked) = asking(names.clone()) else {
+        return;
+    };
+    let asked = asked.headers();
+    let said = asked.iter().map(|(name, value)| (*name, value.as_bytes()));
+    let headers: Vec<Header<'_>> = said.chain([GOOD[0]]).collect();
+    let request = RequestHead {
+        method: "GET",
+        version: (1, 1),
+        headers: &headers,
+    };
+    let understood = check(&request).map(|upgrade| upgrade.subprotocols);
+    assert_eq!(understood.as_deref(), Ok(names.as_slice()));
 }
 
 /// What is granted can be read by the client that asked for it.
