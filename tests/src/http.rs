@@ -5,10 +5,19 @@
 
 use std::fmt::Write as _;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use sha1::{Digest as _, Sha1};
+
 /// `Sec-WebSocket-Key` of RFC 6455, section 1.3, which every head of the tests carries.
 pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 /// The accept value that belongs to [`KEY`].
 pub const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+
+/// The accept value that belongs to a key (RFC 6455, section 4.2.2).
+pub fn accept(key: &str) -> String {
+    let hash = Sha1::digest(format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11"));
+    BASE64_STANDARD.encode(hash)
+}
 
 /// A request head under construction: a correct upgrade until a test spoils it.
 #[derive(Clone, Debug)]

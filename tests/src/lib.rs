@@ -10,6 +10,7 @@
 pub mod crowd;
 pub mod deadline;
 pub mod deflate;
+pub mod feed;
 pub mod figure;
 pub mod frame;
 pub mod guests;

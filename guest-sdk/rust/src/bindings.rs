@@ -93,6 +93,15 @@ pub mod http {
     });
 }
 
+/// WebSockets to granted hosts: the world `outbound-websocket`.
+pub mod client {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "wharf:websocket/outbound-websocket",
+        generate_all,
+    });
+}
+
 /// The optional export: `websocket-handler` with `handshake` is the world
 /// `websocket-service`. Apart, so that a handler without it does not export it.
 pub mod connect {

@@ -88,6 +88,7 @@
 #[cfg(any(test, all(feature = "arena", target_family = "wasm")))]
 mod arena;
 pub mod bindings;
+pub mod client;
 mod connect;
 mod control;
 #[cfg(feature = "conversation")]

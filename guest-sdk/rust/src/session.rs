@@ -15,7 +15,8 @@ use crate::{Message, Request, SendError};
 pub struct Session(u64);
 
 impl Session {
-    /// All open sessions of this instance.
+    /// All open sessions of this instance, but for those that it has
+    /// [opened](crate::client) itself.
     #[must_use]
     pub fn all() -> Vec<Session> {
         wrap(host::list(None))
@@ -92,7 +93,8 @@ impl Session {
         host::close(self.0, CloseReasonParam { code, reason });
     }
 
-    /// The HTTP request that asked for this session.
+    /// The HTTP request that asked for this session; none for one that the
+    /// instance has opened itself.
     #[must_use]
     pub fn request(self) -> Option<Request> {
         host::request(self.0)

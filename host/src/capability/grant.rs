@@ -12,7 +12,8 @@ pub(crate) const PACKAGE: &str = "wharf:websocket";
 pub(crate) const VERSION: &str = "0.1.0";
 
 /// The interfaces of this package that a component may import.
-const OWN: [&str; 6] = [
+const OWN: [&str; 7] = [
+    "wharf:websocket/client",
     "wharf:websocket/types",
     "wharf:websocket/sessions",
     "wharf:websocket/topics",
@@ -66,6 +67,8 @@ pub enum Capability {
     Settings,
     /// HTTP requests to granted hosts.
     Http,
+    /// WebSockets to granted hosts.
+    Client,
     /// The sessions of the instance, awaited; only for conversations.
     Conversation,
     /// Control frames to the sessions of a raw route.
@@ -104,6 +107,12 @@ impl Capability {
                 "the route is not raw; `[route.websocket] raw = true` would make it so".to_owned(),
             ),
             Self::Control => Ok(()),
+            Self::Client if grants.websocket.is_empty() => Err(
+                "not granted; `[route.grants] websocket = [\"feed.example:443\"]` would grant \
+                 connections to that host"
+                    .to_owned(),
+            ),
+            Self::Client => Ok(()),
             Self::Topics if !grants.topics.is_empty() => Ok(()),
             Self::Topics => Err(
                 "this route was not granted topics; `topics = [\"room/*\"]` in its \
@@ -123,6 +132,7 @@ pub(crate) fn judge(import: &str) -> Result<Capability, String> {
         "wharf:websocket/sessions" => own_version(&name).map(|()| Capability::Sessions),
         "wharf:websocket/topics" => own_version(&name).map(|()| Capability::Topics),
         "wharf:websocket/timers" => own_version(&name).map(|()| Capability::Timers),
+        "wharf:websocket/client" => own_version(&name).map(|()| Capability::Client),
         "wharf:websocket/conversation" => own_version(&name).map(|()| Capability::Conversation),
         "wharf:websocket/control" => own_version(&name).map(|()| Capability::Control),
         "wharf:websocket/handler"
@@ -222,8 +232,8 @@ fn draft_version(name: &Name<'_>, version: &str) -> Result<(), String> {
 
 fn unknown(path: &str) -> String {
     if path.starts_with("wasi:sockets/") {
-        return "handlers get no sockets: they talk through their sessions, and by wasi:http to \
-                granted hosts"
+        return "handlers get no sockets: they talk through their sessions, and by wasi:http and \
+                wharf:websocket/client to granted hosts"
             .to_owned();
     }
     if path.starts_with("wasi:http/") {
@@ -367,6 +377,18 @@ mod tests {
         assert!(refused.is_err_and(|reason| reason.contains("[route.grants] http")));
         grants.http = vec![Destination::parse("api.example").expect("an entry")];
         assert_eq!(Capability::Http.covered_by(&grants), Ok(()));
+    }
+
+    #[test]
+    fn a_websocket_needs_a_host_of_its_own_list() {
+        let mut grants = Grants::default();
+        let capability = judge("wharf:websocket/client@0.1.0");
+        assert_eq!(capability, Ok(Capability::Client));
+        grants.http = vec![Destination::parse("api.example").expect("an entry")];
+        let refused = Capability::Client.covered_by(&grants);
+        assert!(refused.is_err_and(|reason| reason.contains("[route.grants] websocket")));
+        grants.websocket = vec![Destination::parse("feed.example").expect("an entry")];
+        assert_eq!(Capability::Client.covered_by(&grants), Ok(()));
     }
 
     #[test]

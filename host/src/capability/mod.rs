@@ -17,6 +17,7 @@ use crate::timers::{Owner, Timers};
 use crate::topics::Topics;
 
 pub(crate) mod bindings;
+pub(crate) mod client;
 pub(crate) mod control;
 pub(crate) mod conversation;
 mod grant;
@@ -48,6 +49,8 @@ pub(crate) struct Services {
     pub(crate) logs: GuestLogs,
     /// The way to granted hosts.
     pub(crate) outbound: Outbound,
+    /// Where connections that instances have opened become their sessions.
+    pub(crate) launches: client::Launches,
 }
 
 impl Services {
@@ -71,6 +74,7 @@ impl Services {
             topics,
             logs: GuestLogs::default(),
             outbound: Outbound::new(OutboundSettings::default()).expect("it reads no file"),
+            launches: tokio::sync::mpsc::unbounded_channel().0,
         }
     }
 }
@@ -85,6 +89,8 @@ pub(crate) struct Surroundings {
     pub(crate) services: Rc<Services>,
     /// Whose the timers are that it sets.
     pub(crate) timer_owner: Owner,
+    /// Its serial number on its worker.
+    pub(crate) instance: u64,
 }
 
 /// How an adapter finds the surroundings of the calling instance in its Store.

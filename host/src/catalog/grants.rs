@@ -20,7 +20,10 @@ pub struct Grants {
     pub precise_clocks: bool,
     /// Where its component may send HTTP requests; without any it may not import `wasi:http`.
     pub http: Vec<Destination>,
-    /// Whether these may have private addresses: loopback, local networks, the machine itself.
+    /// Where its component may open WebSocket connections; without any it may not import
+    /// `wharf:websocket/client`.
+    pub websocket: Vec<Destination>,
+    /// Whether all of these may have private addresses: loopback, local networks, the machine itself.
     pub private_addresses: bool,
     /// The topics of its tenant that its component may use; without one it may not import topics.
     pub topics: Vec<TopicPattern>,

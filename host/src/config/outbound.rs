@@ -22,6 +22,16 @@ pub(super) fn settings(top: &Section<'_, '_>, folder: &Path) -> OutboundSettings
         0..=100_000,
         &mut settings.tenant_connections_max,
     );
+    section.count(
+        "tenant_websockets_max",
+        0..=1_000_000,
+        &mut settings.tenant_websockets_max,
+    );
+    section.count(
+        "instance_websockets_max",
+        0..=1_000_000,
+        &mut settings.instance_websockets_max,
+    );
     section.duration("connect_timeout", &mut settings.connect_timeout);
     section.duration("first_byte_timeout", &mut settings.first_byte_timeout);
     section.duration("total_timeout", &mut settings.total_timeout);
@@ -46,13 +56,13 @@ pub(super) fn settings(top: &Section<'_, '_>, folder: &Path) -> OutboundSettings
     settings
 }
 
-/// Reads `http` of `[route.grants]`.
-pub(super) fn grant(section: &Section<'_, '_>) -> Vec<Destination> {
+/// Reads `http` or `websocket` of `[route.grants]`.
+pub(super) fn grant(section: &Section<'_, '_>, key: &'static str) -> Vec<Destination> {
     let mut destinations = Vec::new();
-    for text in section.texts("http", GRANT).unwrap_or_default() {
+    for text in section.texts(key, GRANT).unwrap_or_default() {
         match Destination::parse(&text) {
             Ok(destination) => destinations.push(destination),
-            Err(why) => section.refuse("http", format_args!("{text:?}: {why}")),
+            Err(why) => section.refuse(key, format_args!("{text:?}: {why}")),
         }
     }
     destinations

@@ -285,7 +285,8 @@ pub(super) fn grants(section: &Section<'_, '_>) -> Grants {
     let mut grants = Grants {
         topics: super::topic::grant(section),
         keyvalue: buckets(section),
-        http: super::outbound::grant(section),
+        http: super::outbound::grant(section, "http"),
+        websocket: super::outbound::grant(section, "websocket"),
         precise_clocks: has_precise_clocks(section),
         ..Grants::default()
     };

@@ -24,9 +24,14 @@ fn grants(asked: &Grants, allowed: &Grants, refused: &mut Vec<String>) {
             refused.push(format!("[route.grants] topics: {topic}"));
         }
     }
-    for destination in &asked.http {
-        if !allowed.http.iter().any(|wide| wide.includes(destination)) {
-            refused.push(format!("[route.grants] http: {destination}"));
+    for (name, asked, allowed) in [
+        ("http", &asked.http, &allowed.http),
+        ("websocket", &asked.websocket, &allowed.websocket),
+    ] {
+        for destination in asked {
+            if !allowed.iter().any(|wide| wide.includes(destination)) {
+                refused.push(format!("[route.grants] {name}: {destination}"));
+            }
         }
     }
     for (name, asked, allowed) in [

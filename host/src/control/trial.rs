@@ -57,5 +57,6 @@ fn surroundings(tenant: &str) -> Surroundings {
         route: Arc::new(route),
         services: Rc::new(Services::alone(lane)),
         timer_owner: Owner::Session(0),
+        instance: 0,
     }
 }

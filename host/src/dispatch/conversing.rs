@@ -160,7 +160,8 @@ impl Director {
     }
 
     fn is_over(&self) -> bool {
-        self.hosted.is_vacant() && self.conversations.borrow().is_empty()
+        // Asked in any case: what the guest has opened converses, too, and is told to end.
+        self.hosted.may_end() && self.conversations.borrow().is_empty()
     }
 
     fn open(self: &Rc<Self>, floor: &Floor<'_>, outbox: Outbox) -> Result<(), Fault> {

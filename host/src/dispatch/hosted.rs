@@ -5,11 +5,13 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use wharf_protocol::Cause;
+
 use super::placement::InstanceKey;
 use crate::catalog::Route;
 use crate::fault::Fault;
 use crate::guest::{Acceptance, Program, Rejection};
-use crate::mailbox::{self, Members, Work};
+use crate::mailbox::{self, Members, Stop, Work};
 use crate::metrics::Counts;
 
 /// What a handler said about a handshake.
@@ -101,6 +103,11 @@ impl Hosted {
         Arc::clone(&self.version.borrow().route)
     }
 
+    /// Whether each of its sessions is a conversation.
+    pub(crate) fn converses(&self) -> bool {
+        self.version.borrow().program.converses()
+    }
+
     pub(super) fn program(&self) -> Arc<Program> {
         Arc::clone(&self.version.borrow().program)
     }
@@ -162,32 +169,60 @@ impl Hosted {
     }
 
     /// Whether nobody needs it any more.
-    pub(super) fn is_vacant(&self) -> bool {
+    fn is_vacant(&self) -> bool {
         self.users.get() == 0 && !self.outlives_its_users()
+    }
+
+    /// Whether it can end. If nobody needs it, what its guest has opened is closed first: its guest
+    /// hears of that, and the last of them asks here again.
+    pub(super) fn may_end(&self) -> bool {
+        if !self.is_vacant() {
+            return false;
+        }
+        let opened = self.members.opened();
+        for outbox in &opened {
+            outbox.stop(Stop::Now(Cause::Unattended));
+        }
+        opened.is_empty()
     }
 }
 
-/// Keeps an instance alive for one session, from its handshake to its end.
-pub(crate) struct Use(Rc<Hosted>);
+/// Ties one session to its instance, from its handshake to its end.
+pub(crate) struct Use {
+    hosted: Rc<Hosted>,
+    /// Whether the instance lives for it.
+    needs: bool,
+}
 
 impl Use {
+    /// Keeps the instance alive.
     pub(super) fn new(hosted: Rc<Hosted>) -> Self {
         hosted.users.set(hosted.users.get() + 1);
-        Self(hosted)
+        let needs = true;
+        Self { hosted, needs }
+    }
+
+    /// For a session that the instance has opened: that keeps nobody alive.
+    pub(super) fn opened(hosted: Rc<Hosted>) -> Self {
+        let needs = false;
+        Self { hosted, needs }
     }
 
     /// The instance.
     pub(crate) fn hosted(&self) -> &Rc<Hosted> {
-        &self.0
+        &self.hosted
     }
 }
 
 impl Drop for Use {
     fn drop(&mut self) {
-        self.0.users.set(self.0.users.get() - 1);
-        if self.0.is_vacant() {
+        let hosted = &self.hosted;
+        if self.needs {
+            hosted.users.set(hosted.users.get() - 1);
+        }
+        if hosted.is_vacant() {
             // Behind what the session put in; an instance that has ended needs no notice.
-            let _ = self.0.inbox.push(Work::Vacated);
+            let _ = hosted.inbox.push(Work::Vacated);
         }
     }
 }

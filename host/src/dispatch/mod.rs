@@ -134,7 +134,7 @@ impl Dispatcher {
             for outbox in hosted.members().all() {
                 outbox.stop(Stop::Gracefully(cause.clone()));
             }
-            if hosted.program().converses() {
+            if hosted.converses() {
                 // One that has ended has nobody to tell.
                 let _ = hosted.inbox().push(Work::Draining);
             }
@@ -229,6 +229,12 @@ impl Dispatcher {
             route: Arc::clone(route),
             program: Arc::clone(served.programs.get(&program)?),
         })
+    }
+
+    /// Ties a session to the instance of this worker that has opened it.
+    pub(crate) fn use_opened(&self, serial: u64) -> Option<Use> {
+        let hosted = self.0.hosted.borrow().get(&serial).cloned();
+        hosted.map(Use::opened)
     }
 
     fn start(&self, version: Version, key: Option<InstanceKey>) -> Hosted {

@@ -105,7 +105,7 @@ async fn serve(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<End, Fault> {
                 Box::pin(swap(dispatcher, hosted, &mut instance)).await?;
                 idleness = Idleness::new(&services.lane.clock, hosted.route().idle);
             }
-            Work::Vacated if hosted.is_vacant() => return Ok(End::Vacant),
+            Work::Vacated if hosted.may_end() => return Ok(End::Vacant),
             // A call that is under way is finished in any case.
             Work::Draining | Work::Vacated => {}
         }
@@ -128,7 +128,7 @@ async fn begin(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<Result<Instan
             // Nobody would be told.
             Work::Timer(call) if !call.wanted.get() => drop(call.answer.send(Ok(()))),
             Work::Close(outbox, _) if hosted.members().get(outbox.id()).is_none() => {}
-            Work::Vacated if hosted.is_vacant() => return Ok(Err(End::Vacant)),
+            Work::Vacated if hosted.may_end() => return Ok(Err(End::Vacant)),
             // It starts with the newest version.
             Work::Draining | Work::Vacated | Work::Outdated => {}
             work => {
@@ -137,7 +137,7 @@ async fn begin(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<Result<Instan
                     Ok(instance) => return Ok(Ok(instance)),
                     Err(fault @ Fault::Host(HostFault::InstancesExhausted)) => {
                         turn_away(dispatcher, hosted, &fault);
-                        if hosted.is_vacant() {
+                        if hosted.may_end() {
                             return Ok(Err(End::Vacant));
                         }
                     }
@@ -163,6 +163,7 @@ pub(super) fn surroundings(
         route: Arc::clone(route),
         services: dispatcher.services().clone(),
         timer_owner: dispatcher.owner_of(hosted),
+        instance: hosted.serial(),
     }
 }
 

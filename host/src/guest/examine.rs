@@ -14,7 +14,8 @@ use crate::capability::bindings::{
     Acceptance, ControlFrame, Delivery, Ending, Rejection, StreamedMessage, UpgradeRequest,
 };
 use crate::capability::{
-    Capability, PACKAGE, VERSION, control, conversation, http, judge, sessions, timers, topics,
+    Capability, PACKAGE, VERSION, client, control, conversation, http, judge, sessions, timers,
+    topics,
 };
 use crate::catalog::Grants;
 
@@ -438,6 +439,7 @@ fn check_functions(
         Capability::Sessions => sessions::FUNCTIONS,
         Capability::Topics => topics::FUNCTIONS,
         Capability::Timers => timers::FUNCTIONS,
+        Capability::Client => client::FUNCTIONS,
         Capability::Http => http::FUNCTIONS,
         Capability::Types
         | Capability::Wasi

@@ -101,6 +101,9 @@ impl fmt::Display for Report {
                     Ok(Capability::Http) => {
                         "with the grant http: requests to the hosts that it names".to_owned()
                     }
+                    Ok(Capability::Client) => {
+                        "with the grant websocket: WebSockets to the hosts that it names".to_owned()
+                    }
                     Ok(Capability::Timers) => "with the grant timers: its own timers".to_owned(),
                     Ok(Capability::Conversation) => "granted: its own sessions, awaited".to_owned(),
                     Ok(Capability::Control) => {

@@ -13,8 +13,8 @@ use super::limits::GuestLimits;
 use super::precompiled::Precompiled;
 use super::state::State;
 use crate::capability::{
-    Capability, control, conversation, http, keyvalue, link_wasi, logging, sessions, settings,
-    timers, topics,
+    Capability, client, control, conversation, http, keyvalue, link_wasi, logging, sessions,
+    settings, timers, topics,
 };
 use crate::catalog::Grants;
 
@@ -168,6 +168,9 @@ pub(super) fn link(examined: &Examined) -> Result<InstancePre<State>, ProgramErr
         }
         if examined.needs(Capability::Topics) {
             topics::link(&mut linker)?;
+        }
+        if examined.needs(Capability::Client) {
+            client::link(&mut linker)?;
         }
         if examined.needs(Capability::Http) {
             http::link(&mut linker)?;

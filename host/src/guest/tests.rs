@@ -107,6 +107,7 @@ fn around(members: Members) -> Surroundings {
         route: Arc::new(Route::new("/", Target::Component(ProgramId(0)))),
         services: Rc::new(Services::alone(lane)),
         timer_owner: Owner::Session(0),
+        instance: 0,
     }
 }
 

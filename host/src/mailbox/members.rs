@@ -12,9 +12,18 @@ use super::Outbox;
 /// nothing, a tree is quick with many. An instance of one session has no list either.
 const LISTED_MAX: usize = 8;
 
-/// The sessions of one instance; a clone means the same set.
+/// The sessions of one instance; a clone means the same sets.
 #[derive(Clone, Default)]
-pub(crate) struct Members(Rc<RefCell<Set>>);
+pub(crate) struct Members(Rc<Sets>);
+
+/// Those whose clients came, and those that the guest opened itself: a guest that speaks to all of
+/// its clients does not mean the others.
+#[derive(Default)]
+struct Sets {
+    came: RefCell<Set>,
+    /// Boxed and only there once there was one.
+    opened: RefCell<Option<Box<Set>>>,
+}
 
 enum Set {
     One(Outbox),
@@ -85,6 +94,18 @@ impl Set {
             .chain(tree.into_iter().flat_map(BTreeMap::values))
     }
 
+    /// The numbers of those that carry the tag, or of all.
+    fn list(&self, tag: Option<&str>) -> Vec<u64> {
+        let carries = |outbox: &Outbox, tag: &str| {
+            outbox
+                .facts(|facts| facts.is_some_and(|facts| facts.tags().iter().any(|t| **t == *tag)))
+        };
+        let wanted = self
+            .iter()
+            .filter(|outbox| tag.is_none_or(|tag| carries(outbox, tag)));
+        wanted.map(Outbox::id).collect()
+    }
+
     fn len(&self) -> usize {
         match self {
             Self::One(_) => 1,
@@ -97,46 +118,72 @@ impl Set {
 impl Members {
     /// Binds a session.
     pub(crate) fn insert(&self, outbox: Outbox) {
-        self.0.borrow_mut().insert(outbox);
+        if outbox.is_opened() {
+            let mut opened = self.0.opened.borrow_mut();
+            opened.get_or_insert_default().insert(outbox);
+        } else {
+            self.0.came.borrow_mut().insert(outbox);
+        }
     }
 
     /// Unbinds a session: its number means nothing from now on.
     pub(crate) fn remove(&self, id: u64) -> Option<Outbox> {
-        self.0.borrow_mut().remove(id)
+        let came = self.0.came.borrow_mut().remove(id);
+        came.or_else(|| self.0.opened.borrow_mut().as_mut()?.remove(id))
     }
 
     /// The session with that number, if it is bound here.
     pub(crate) fn get(&self, id: u64) -> Option<Outbox> {
-        self.0.borrow().get(id).cloned()
+        if let Some(outbox) = self.0.came.borrow().get(id) {
+            return Some(outbox.clone());
+        }
+        self.0.opened.borrow().as_ref()?.get(id).cloned()
     }
 
-    /// The sessions that carry the tag, or all of them, oldest first.
+    /// The sessions of clients that carry the tag, or all of them, oldest first.
     pub(crate) fn list(&self, tag: Option<&str>) -> Vec<u64> {
-        let carries = |outbox: &Outbox, tag: &str| {
-            outbox
-                .facts(|facts| facts.is_some_and(|facts| facts.tags().iter().any(|t| **t == *tag)))
-        };
-        let members = self.0.borrow();
-        let wanted = members
-            .iter()
-            .filter(|outbox| tag.is_none_or(|tag| carries(outbox, tag)));
-        wanted.map(Outbox::id).collect()
+        self.0.came.borrow().list(tag)
+    }
+
+    /// As [`Members::list`], of those that the guest opened.
+    pub(crate) fn list_opened(&self, tag: Option<&str>) -> Vec<u64> {
+        let opened = self.0.opened.borrow();
+        opened.as_ref().map_or_else(Vec::new, |set| set.list(tag))
     }
 
     /// The session with that name, if it is bound here.
     pub(crate) fn find(&self, name: &str) -> Option<u64> {
-        let members = self.0.borrow();
-        let any = members.iter().next()?;
-        let id = any.lane().session_named(name)?;
-        members.get(id).map(Outbox::id)
+        let any = |set: &Set| {
+            let outbox = set.iter().next()?;
+            outbox.lane().session_named(name)
+        };
+        let came = any(&self.0.came.borrow());
+        let id = came.or_else(|| any(self.0.opened.borrow().as_ref()?))?;
+        self.get(id).map(|outbox| outbox.id())
     }
 
+    /// How many clients there are.
     pub(crate) fn count(&self) -> usize {
-        self.0.borrow().len()
+        self.0.came.borrow().len()
+    }
+
+    /// How many sessions the guest has opened.
+    pub(crate) fn count_opened(&self) -> usize {
+        let opened = self.0.opened.borrow();
+        opened.as_ref().map_or(0, |set| set.len())
     }
 
     /// Every bound session, for what concerns all of them.
     pub(crate) fn all(&self) -> Vec<Outbox> {
-        self.0.borrow().iter().cloned().collect()
+        let mut all: Vec<Outbox> = self.0.came.borrow().iter().cloned().collect();
+        all.append(&mut self.opened());
+        all
+    }
+
+    /// Every session that the guest has opened.
+    pub(crate) fn opened(&self) -> Vec<Outbox> {
+        let opened = self.0.opened.borrow();
+        let opened = opened.iter().flat_map(|set| set.iter());
+        opened.cloned().collect()
     }
 }

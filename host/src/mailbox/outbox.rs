@@ -88,6 +88,8 @@ pub(crate) struct OutboxParts {
     pub(crate) may_wait: bool,
     /// What the handler attached at the handshake.
     pub(crate) facts: Option<Box<Facts>>,
+    /// The instance opened the session: it is the client.
+    pub(crate) is_opened: bool,
 }
 
 /// A handle to one session's sending side; a clone means the same session.
@@ -103,6 +105,7 @@ struct Shared {
     /// Boxed: most guests have no means to ask for it.
     request: Option<Box<Request>>,
     may_wait: bool,
+    is_opened: bool,
     corked: Cell<bool>,
     awaits_turn: Cell<bool>,
     /// Bytes of this session that were read and that its instance has not finished with.
@@ -149,6 +152,7 @@ impl Outbox {
             route: parts.route,
             request: parts.request.map(Box::new),
             may_wait: parts.may_wait,
+            is_opened: parts.is_opened,
             corked: Cell::new(false),
             in_flight_bytes: Cell::new(0),
             awaits_turn: Cell::new(false),
@@ -181,6 +185,11 @@ impl Outbox {
     /// What the handshake said, if anybody may ask.
     pub(crate) fn request(&self) -> Option<&Request> {
         self.0.request.as_deref()
+    }
+
+    /// Whether the instance opened it, as a client.
+    pub(crate) fn is_opened(&self) -> bool {
+        self.0.is_opened
     }
 
     /// What was chosen from the client's offers.

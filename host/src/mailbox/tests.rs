@@ -24,16 +24,14 @@ fn lane() -> Rc<Lane> {
 
 /// A session whose socket holds `socket_bytes`.
 fn session(lane: &Rc<Lane>, socket_bytes: usize) -> (Outbox, DuplexStream) {
+    session_as(Role::Server, lane, socket_bytes)
+}
+
+/// The same from either end.
+fn session_as(role: Role, lane: &Rc<Lane>, socket_bytes: usize) -> (Outbox, DuplexStream) {
     let (near, far) = tokio::io::duplex(socket_bytes);
     let now = lane.clock.now();
-    let connection = Connection::new(
-        Role::Server,
-        Arc::default(),
-        Keepalive::default(),
-        None,
-        now,
-        1,
-    );
+    let connection = Connection::new(role, Arc::default(), Keepalive::default(), None, now, 1);
     let outbox = Outbox::new(OutboxParts {
         id: lane.next_session(),
         wire: Wire::new(Socket::Memory(near), connection),
@@ -43,6 +41,7 @@ fn session(lane: &Rc<Lane>, socket_bytes: usize) -> (Outbox, DuplexStream) {
         subprotocol: None,
         may_wait: true,
         facts: None,
+        is_opened: role == Role::Client,
     });
     (outbox, far)
 }
@@ -206,6 +205,34 @@ async fn an_instance_reaches_its_own_sessions_only() {
     assert!(members.list(Some("red")).is_empty());
     members.remove(mine.id());
     assert_eq!(members.count(), 0);
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_a_guest_opened_is_none_of_its_clients() {
+    let lane = lane();
+    let members = Members::default();
+    let (client, _peer) = session(&lane, 64);
+    let (upstream, _peer) = session_as(Role::Client, &lane, 64);
+    for alone in [&upstream, &client] {
+        members.insert(alone.clone());
+        assert_eq!(members.find(&alone.name()), Some(alone.id()));
+        members.remove(alone.id()).expect("it was bound");
+    }
+    members.insert(client.clone());
+    members.insert(upstream.clone());
+    assert_eq!(members.list(None), [client.id()]);
+    assert_eq!(members.list_opened(None), [upstream.id()]);
+    assert!(members.list_opened(Some("tag")).is_empty());
+    assert_eq!((members.count(), members.count_opened()), (1, 1));
+    for session in [&client, &upstream] {
+        assert!(members.get(session.id()).is_some());
+        assert_eq!(members.find(&session.name()), Some(session.id()));
+    }
+    let ids = |sessions: Vec<Outbox>| sessions.iter().map(Outbox::id).collect::<Vec<_>>();
+    assert_eq!(ids(members.all()), [client.id(), upstream.id()]);
+    assert_eq!(ids(members.opened()), [upstream.id()]);
+    assert!(members.remove(upstream.id()).is_some());
+    assert_eq!((members.count(), members.count_opened()), (1, 0));
 }
 
 #[tokio::test(flavor = "current_thread")]

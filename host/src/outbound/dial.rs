@@ -15,11 +15,21 @@ use tokio_rustls::client::TlsStream;
 
 use super::address::is_public;
 use super::{Outbound, OutboundError, Place, Target};
+use crate::wire::Socket;
 
 /// A connection to a target, with or without TLS.
 pub(crate) enum Line {
     Plain(TcpStream),
     Secure(Box<TlsStream<TcpStream>>),
+}
+
+impl From<Line> for Socket {
+    fn from(line: Line) -> Self {
+        match line {
+            Line::Plain(stream) => Self::Tcp(stream),
+            Line::Secure(stream) => Self::TlsOpened(stream),
+        }
+    }
 }
 
 impl Outbound {

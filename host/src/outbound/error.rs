@@ -42,6 +42,10 @@ pub(crate) enum OutboundError {
     Terminated,
     /// What came is no HTTP.
     Protocol,
+    /// A WebSocket was asked for and refused with this HTTP status.
+    Rejected(u16),
+    /// The answer is no WebSocket handshake, for this reason.
+    NoWebSocket(&'static str),
 }
 
 impl fmt::Display for OutboundError {
@@ -71,6 +75,10 @@ impl fmt::Display for OutboundError {
             }
             Self::Terminated => "the connection ended in the middle of the response",
             Self::Protocol => "the response is no HTTP",
+            Self::Rejected(status) => return write!(formatter, "the host answered {status}"),
+            Self::NoWebSocket(why) => {
+                return write!(formatter, "the answer is no WebSocket handshake: {why}");
+            }
         };
         formatter.write_str(words)
     }

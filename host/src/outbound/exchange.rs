@@ -25,8 +25,8 @@ use super::dial::Line;
 use super::{Outbound, OutboundError, Place, Prepared, Target};
 
 /// What a response's head may have, and the buffer of a connection.
-const HEAD_BYTES_MAX: usize = 16 << 10;
-const HEADERS_MAX: usize = 100;
+pub(super) const HEAD_BYTES_MAX: usize = 16 << 10;
+pub(super) const HEADERS_MAX: usize = 100;
 /// Read at once.
 const READ_BYTES: usize = 8 << 10;
 
@@ -146,7 +146,7 @@ impl Outbound {
 }
 
 /// The Host header: with the port if it is not the scheme's.
-fn host(target: &Target) -> Result<HeaderValue, OutboundError> {
+pub(super) fn host(target: &Target) -> Result<HeaderValue, OutboundError> {
     let host = if target.host.contains(':') {
         format!("[{}]", target.host)
     } else {
@@ -162,7 +162,7 @@ fn host(target: &Target) -> Result<HeaderValue, OutboundError> {
 }
 
 /// Runs `work`, and the connection as long as it lasts.
-async fn driven<T>(connection: impl Future, work: impl Future<Output = T>) -> T {
+pub(super) async fn driven<T>(connection: impl Future, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     tokio::select! {
         done = &mut work => return done,
@@ -171,7 +171,7 @@ async fn driven<T>(connection: impl Future, work: impl Future<Output = T>) -> T 
     work.await
 }
 
-fn http_error(error: &hyper::Error) -> OutboundError {
+pub(super) fn http_error(error: &hyper::Error) -> OutboundError {
     if error.is_parse_too_large() {
         OutboundError::HeadTooLarge(HEAD_BYTES_MAX as u32)
     } else if error.is_parse() {
@@ -228,7 +228,7 @@ impl Answer {
 }
 
 /// A connection as hyper wants it.
-struct Wire(Line);
+pub(super) struct Wire(pub(super) Line);
 
 impl Read for Wire {
     fn poll_read(

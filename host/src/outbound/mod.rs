@@ -11,8 +11,10 @@ mod exchange;
 mod prepared;
 mod settings;
 mod trust;
+mod websocket;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,6 +26,7 @@ pub(crate) use self::exchange::{Exchange, Request, Response, Task, Timeouts};
 pub(crate) use self::prepared::{Account, Prepared};
 pub use self::settings::OutboundSettings;
 use self::trust::Trust;
+pub(crate) use self::websocket::{Opened, Opening};
 use crate::catalog::{Destination, Grants, split_authority};
 
 /// What all workers share.
@@ -34,7 +37,13 @@ struct Shared {
     settings: OutboundSettings,
     trust: Trust,
     /// Contended only by those who open connections at the same time.
-    tenants: Mutex<HashMap<Arc<str>, Arc<Semaphore>>>,
+    tenants: Mutex<HashMap<Arc<str>, Places>>,
+}
+
+/// How many connections a tenant may still have.
+struct Places {
+    connections: Arc<Semaphore>,
+    websockets: Arc<Semaphore>,
 }
 
 /// One of the connections that a tenant may have; free again when all of its clones are dropped.
@@ -66,18 +75,38 @@ impl Outbound {
 
     /// A place for one more connection of a tenant; nobody waits for one.
     pub(crate) fn place(&self, tenant: &Arc<str>) -> Result<Place, OutboundError> {
-        let mut tenants = self
-            .0
+        self.place_in(tenant, |places| &places.connections)
+    }
+
+    /// A place for one more WebSocket of a tenant, for as long as it lasts; nobody waits for one.
+    pub(crate) fn websocket_place(&self, tenant: &Arc<str>) -> Result<Place, OutboundError> {
+        self.place_in(tenant, |places| &places.websockets)
+    }
+
+    fn place_in(
+        &self,
+        tenant: &Arc<str>,
+        which: impl FnOnce(&Places) -> &Arc<Semaphore>,
+    ) -> Result<Place, OutboundError> {
+        let shared = &*self.0;
+        let mut tenants = shared
             .tenants
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let max = self.0.settings.tenant_connections_max;
-        let places = tenants
-            .entry(Arc::clone(tenant))
-            .or_insert_with(|| Arc::new(Semaphore::new(max)));
-        let permit = Arc::clone(places).try_acquire_owned();
+        let settings = &shared.settings;
+        let places = tenants.entry(Arc::clone(tenant)).or_insert_with(|| Places {
+            connections: Arc::new(Semaphore::new(settings.tenant_connections_max)),
+            websockets: Arc::new(Semaphore::new(settings.tenant_websockets_max)),
+        });
+        let permit = Arc::clone(which(places)).try_acquire_owned();
         let place = permit.map(|permit| Place(Arc::new(permit)));
         place.map_err(|_| OutboundError::TooMany)
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}:{}", self.host, self.port)
     }
 }
 
@@ -87,15 +116,33 @@ pub(crate) fn is_authority(text: &str) -> bool {
 }
 
 impl Target {
-    /// Whom `host:port` means, if these grants cover it.
-    pub(crate) fn granted(
+    /// Whom `host:port` means as the host of an HTTP request, if these grants cover it.
+    pub(crate) fn of_http(
         grants: &Grants,
+        authority: &str,
+        is_secure: bool,
+    ) -> Result<Self, OutboundError> {
+        Self::granted(grants, &grants.http, authority, is_secure)
+    }
+
+    /// As [`Target::of_http`], for a WebSocket.
+    pub(crate) fn of_websocket(
+        grants: &Grants,
+        authority: &str,
+        is_secure: bool,
+    ) -> Result<Self, OutboundError> {
+        Self::granted(grants, &grants.websocket, authority, is_secure)
+    }
+
+    fn granted(
+        grants: &Grants,
+        entries: &[Destination],
         authority: &str,
         is_secure: bool,
     ) -> Result<Self, OutboundError> {
         let (host, port) = split_authority(authority).ok_or(OutboundError::InvalidRequest)?;
         let port = port.unwrap_or(if is_secure { 443 } else { 80 });
-        if !grants.http.iter().any(|entry| entry.covers(&host, port)) {
+        if !entries.iter().any(|entry| entry.covers(&host, port)) {
             return Err(OutboundError::NotGranted);
         }
         Ok(Self {
@@ -118,7 +165,9 @@ mod tests {
             http: vec![entry],
             ..Grants::default()
         };
-        assert!(Target::granted(&grants, "api.example", true).is_ok());
+        assert!(Target::of_http(&grants, "api.example", true).is_ok());
+        let other = Target::of_websocket(&grants, "api.example", true);
+        assert_eq!(other, Err(OutboundError::NotGranted));
         for (authority, is_secure, error) in [
             ("api.example", false, OutboundError::NotGranted),
             ("api.example:80", true, OutboundError::NotGranted),
@@ -132,7 +181,7 @@ mod tests {
             ("api.example:", true, OutboundError::InvalidRequest),
             ("", true, OutboundError::NotGranted),
         ] {
-            let answer = Target::granted(&grants, authority, is_secure);
+            let answer = Target::of_http(&grants, authority, is_secure);
             assert_eq!(answer, Err(error), "{authority}");
         }
     }
@@ -141,6 +190,7 @@ mod tests {
     fn a_tenant_has_so_many_places_and_another_its_own() {
         let settings = OutboundSettings {
             tenant_connections_max: 2,
+            tenant_websockets_max: 1,
             ..OutboundSettings::default()
         };
         let outbound = Outbound::new(settings).expect("nothing can fail");
@@ -149,6 +199,10 @@ mod tests {
         let _second = outbound.place(&loud).expect("there are two");
         assert_eq!(outbound.place(&loud).err(), Some(OutboundError::TooMany));
         assert!(outbound.place(&calm).is_ok());
+        let websocket = outbound.websocket_place(&loud);
+        assert!(websocket.is_ok(), "they are counted apart");
+        let another = outbound.websocket_place(&loud).err();
+        assert_eq!(another, Some(OutboundError::TooMany));
         drop(first);
         assert!(outbound.place(&loud).is_ok());
     }

@@ -6,9 +6,14 @@ use std::time::Duration;
 /// The limits of outgoing connections, for the whole server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboundSettings {
-    /// Connections of one tenant at a time, over all workers. Default 64. Worst case: a socket and
-    /// 64 KiB for each.
+    /// Requests of one tenant at a time, over all workers, and WebSockets that are being opened.
+    /// Default 64. Worst case: a socket and 64 KiB for each.
     pub tenant_connections_max: usize,
+    /// Open WebSockets of one tenant, over all workers. Default 1,024. Worst case: what as many
+    /// sessions of the route cost, and 40 KiB each for TLS.
+    pub tenant_websockets_max: usize,
+    /// Open WebSockets of one instance. Default 256.
+    pub instance_websockets_max: usize,
     /// From the name to the end of the TLS handshake. Default 2 s.
     pub connect_timeout: Duration,
     /// From the connection to the head of the response. Default 5 s.
@@ -28,6 +33,8 @@ impl Default for OutboundSettings {
     fn default() -> Self {
         Self {
             tenant_connections_max: 64,
+            tenant_websockets_max: 1024,
+            instance_websockets_max: 256,
             connect_timeout: Duration::from_secs(2),
             first_byte_timeout: Duration::from_secs(5),
             total_timeout: Duration::from_secs(8),

@@ -1,6 +1,7 @@
 //! One worker: a thread with a runtime of its own, and everything that its sessions need. Workers
 //! share immutable data and talk by messages.
 
+use std::cell::Cell;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use wharf_protocol::Cause;
 
 use super::questions::answer;
 use crate::admin::Question;
+use crate::capability::client::Launch;
 use crate::capability::{GuestLogs, Services};
 use crate::catalog::TopicRule;
 use crate::dispatch::{Counters, Dispatcher, DispatcherParts, PeerCommand, Served};
@@ -127,6 +129,8 @@ pub(super) fn spawn(
 
 struct Worker {
     dispatcher: Dispatcher,
+    /// What this worker's instances have opened.
+    launches: Cell<Option<UnboundedReceiver<Launch>>>,
     ingress: Rc<Ingress>,
 }
 
@@ -149,6 +153,7 @@ impl Worker {
             rules: parts.topics.rules,
             counters: parts.topics.counters,
         });
+        let (launches, launched) = unbounded_channel();
         let services = Services {
             lane,
             topics,
@@ -156,6 +161,7 @@ impl Worker {
             timers: Rc::new(timers),
             logs: parts.logs,
             outbound: parts.outbound,
+            launches,
         };
         let dispatcher = Dispatcher::new(DispatcherParts {
             worker: index,
@@ -167,6 +173,7 @@ impl Worker {
         let ingress = Ingress::new(dispatcher.clone(), parts.places, parts.tls);
         Self {
             dispatcher,
+            launches: Cell::new(Some(launched)),
             ingress: Rc::new(ingress),
         }
     }
@@ -193,6 +200,13 @@ impl Worker {
         tokio::task::spawn_local(async move { dispatcher.run_timers().await });
         let dispatcher = self.dispatcher.clone();
         tokio::task::spawn_local(async move { dispatcher.run_wakings().await });
+        let (dispatcher, launches) = (self.dispatcher.clone(), self.launches.take());
+        let mut launches = launches.expect("a worker runs once");
+        tokio::task::spawn_local(async move {
+            while let Some(launch) = launches.recv().await {
+                session::launch(&dispatcher, launch);
+            }
+        });
         let topics = self.dispatcher.services().topics.clone();
         tokio::task::spawn_local(async move { topics.run().await });
         tokio::task::spawn_local(async move {

@@ -1,14 +1,16 @@
-//! The begin of a session: from an admitted request and its socket to a running task, on the
-//! worker that has the place.
+//! The begin of a session: from an admitted request and its socket, or from a connection that an
+//! instance has opened, to a running task, on the worker that has the place.
 
 use std::time::Duration;
 
 use wharf_protocol::{Connection, Keepalive, Role, deflate};
 
 use super::Session;
-use crate::dispatch::{Dispatcher, Seat, Ticket};
+use crate::capability::client::Launch;
+use crate::catalog::Route;
+use crate::dispatch::{Dispatcher, Seat, Ticket, Use};
 use crate::id::random_u64;
-use crate::mailbox::{Outbox, OutboxParts, Stop, Work};
+use crate::mailbox::{Lane, Outbox, OutboxParts, Stop, Work};
 use crate::wire::{DetachedSocket, Socket, Wire};
 
 /// How long a finished session waits for the peer's end of the stream.
@@ -49,6 +51,69 @@ pub(crate) fn adopt(
     }
 }
 
+/// Starts the session of a connection that an instance of this worker has opened.
+pub(crate) fn launch(dispatcher: &Dispatcher, launch: Launch) {
+    let Launch {
+        instance,
+        opened,
+        place,
+        answer,
+    } = launch;
+    // It has ended since, and whoever waits for the answer with it.
+    let Some(usage) = dispatcher.use_opened(instance) else {
+        return;
+    };
+    let hosted = usage.hosted();
+    let route = hosted.route();
+    let lane = dispatcher.lane();
+    let outbox = Outbox::new(OutboxParts {
+        id: lane.next_session(),
+        wire: Wire::new(
+            opened.socket,
+            connection(Role::Client, &route, opened.deflate, lane),
+        ),
+        lane: lane.clone(),
+        route: dispatcher.route_lane(&route),
+        request: None,
+        subprotocol: opened.subprotocol.map(String::into_boxed_str),
+        may_wait: hosted.is_exclusive(),
+        facts: None,
+        is_opened: true,
+    });
+    hosted.members().insert(outbox.clone());
+    dispatcher.count_session(hosted, true);
+    // A handler knows the session by the answer.
+    if hosted.converses() {
+        let _ = hosted.inbox().push(Work::Open(outbox.clone()));
+    }
+    if let Some(cause) = dispatcher.draining() {
+        outbox.stop(Stop::Gracefully(cause));
+    } else if hosted.is_closing() {
+        outbox.stop(Stop::Gracefully(wharf_protocol::Cause::Restart));
+    }
+    let _ = answer.send(outbox.id());
+    let session = Box::new(Session::new(dispatcher, outbox, usage, opened.read_ahead));
+    tokio::task::spawn_local(async move {
+        session.await;
+        drop(place);
+    });
+}
+
+fn connection(
+    role: Role,
+    route: &Route,
+    deflate: Option<deflate::Params>,
+    lane: &Lane,
+) -> Connection {
+    let settings = &route.websocket;
+    let keepalive = Keepalive {
+        ping_interval: settings.ping_interval,
+        timeout: settings.timeout,
+    };
+    let (config, now) = (route.protocol.clone(), lane.clock.now());
+    Connection::new(role, config, keepalive, deflate, now, random_u64())
+}
+
 fn start(seat: Seat, socket: Socket, read_ahead: Box<[u8]>, deflate: Option<deflate::Params>) {
     let Seat {
         dispatcher,
@@ -59,19 +124,7 @@ fn start(seat: Seat, socket: Socket, read_ahead: Box<[u8]>, deflate: Option<defl
         facts,
     } = seat;
     let lane = dispatcher.lane().clone();
-    let topics = dispatcher.services().topics.clone();
-    let settings = &route.websocket;
-    let connection = Connection::new(
-        Role::Server,
-        route.protocol.clone(),
-        Keepalive {
-            ping_interval: settings.ping_interval,
-            timeout: settings.timeout,
-        },
-        deflate,
-        lane.clock.now(),
-        random_u64(),
-    );
+    let connection = connection(Role::Server, &route, deflate, &lane);
     let hosted = usage.hosted().clone();
     let outbox = Outbox::new(OutboxParts {
         id: lane.next_session(),
@@ -82,6 +135,7 @@ fn start(seat: Seat, socket: Socket, read_ahead: Box<[u8]>, deflate: Option<defl
         subprotocol: subprotocol.map(String::into_boxed_str),
         may_wait: hosted.is_exclusive(),
         facts,
+        is_opened: false,
     });
     hosted.members().insert(outbox.clone());
     dispatcher.count_session(&hosted, true);
@@ -95,15 +149,21 @@ fn start(seat: Seat, socket: Socket, read_ahead: Box<[u8]>, deflate: Option<defl
     } else if hosted.is_closing() {
         outbox.stop(Stop::Gracefully(wharf_protocol::Cause::Restart));
     }
-    let session = Session {
-        outbox,
-        usage: Some(usage),
-        read_ahead,
-        linger_until: None,
-        paused: false,
-        _counted: dispatcher.count_task(),
-        topics: Some(topics),
-    };
     // Boxed: a task of tokio's is a multiple of 128 bytes, and this keeps it at the least.
+    let session = Session::new(&dispatcher, outbox, usage, read_ahead);
     tokio::task::spawn_local(Box::new(session));
+}
+
+impl Session {
+    fn new(dispatcher: &Dispatcher, outbox: Outbox, usage: Use, read_ahead: Box<[u8]>) -> Self {
+        Self {
+            outbox,
+            usage: Some(usage),
+            read_ahead,
+            linger_until: None,
+            paused: false,
+            _counted: dispatcher.count_task(),
+            topics: Some(dispatcher.services().topics.clone()),
+        }
+    }
 }

@@ -13,9 +13,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use wharf_protocol::{Cause, Ending, Instant, Phase};
+use wharf_protocol::{Cause, Ending, Instant, Phase, Role};
 
-pub(crate) use self::begin::{adopt, begin};
+pub(crate) use self::begin::{adopt, begin, launch};
 use crate::dispatch::Use;
 use crate::mailbox::{Outbox, SlowReader, Stop, Work};
 use crate::topics::Topics;
@@ -204,17 +204,23 @@ impl Session {
         if !all_written {
             return Step::Wait(Some(until));
         }
+        let ending = wire.connection().ending();
+        let is_clean = ending.is_some_and(|ending| ending.clean);
+        // After both close frames the server is the first to end the stream (RFC 6455, section
+        // 7.1.1).
+        if is_clean && wire.connection().role() == Role::Client {
+            match reading::discard(&mut wire, context, &outbox.lane().buffers) {
+                Poll::Pending => return Step::Wait(Some(until)),
+                Poll::Ready(()) => {}
+            }
+        }
         match wire.poll_shutdown(context) {
             Poll::Pending => return Step::Wait(Some(until)),
             Poll::Ready(Err(_)) => return Step::Over,
             Poll::Ready(Ok(())) => {}
         }
         // After both close frames the peer has nothing to send (RFC 6455, section 7.1.1).
-        if wire
-            .connection()
-            .ending()
-            .is_some_and(|ending| ending.clean)
-        {
+        if is_clean {
             return Step::Over;
         }
         match reading::discard(&mut wire, context, &outbox.lane().buffers) {

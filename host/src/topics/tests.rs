@@ -125,6 +125,7 @@ impl Bench {
             subprotocol: kind.recover.map(|_| RECOVER_SUBPROTOCOL.into()),
             may_wait: true,
             facts: None,
+            is_opened: false,
         });
         Client {
             outbox,

@@ -9,6 +9,9 @@
 
 mod admin;
 mod admin_api;
+mod client;
+mod client_ends;
+mod client_limits;
 mod conversations;
 mod crash;
 mod deflate;

@@ -82,6 +82,7 @@ fn the_example_shows_a_web_site() {
         let host = upstream.address.to_string();
         let mount = Mount::new("/", "proxy")
             .grant("http", [host.as_str()])
+            .grant("websocket", ["localhost:1"])
             .grant("private_addresses", true)
             .grant("logging", true)
             .config("upstream", format!("http://{host}"))

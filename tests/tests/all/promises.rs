@@ -603,6 +603,30 @@ pub(crate) const PROMISES: &[Promise] = &[
         "deploy.imports",
         "imports what was not granted: refused at deploy, each import named",
     ),
+    behaviour(
+        "client.open",
+        "Outbound WebSocket: a guest opens a client connection to an allowed address and gets its messages in `on-messages` like those of any session (masked, of course)",
+    ),
+    behaviour(
+        "client.handshake",
+        "RFC 6455, section 4.1: what a client sends, and which answers it must not believe",
+    ),
+    behaviour(
+        "client.guarded",
+        "under a host-and-port allow-list, private addresses refused after resolution too; certificates are checked",
+    ),
+    behaviour(
+        "client.ends",
+        "`on-close` always runs, exactly once: the server closes, breaks off or breaks a rule, the handler closes, its clients leave, the host drains",
+    ),
+    behaviour(
+        "client.sleep",
+        "an instance that sleeps keeps its connections; the next message wakes it",
+    ),
+    fault(
+        "client.limits",
+        "a handler that opens connections without end, servers that flood or read nothing: limits of instance and tenant, slow-consumer rule; + 4 MiB; another tenant connects",
+    ),
     // The issues' own load.
     Promise {
         id: "tenants.apart",

@@ -14,7 +14,11 @@ impl From<OutboundError> for ErrorCode {
             OutboundError::TooMany => Self::ConnectionLimitReached,
             OutboundError::InvalidRequest => Self::HttpRequestUriInvalid,
             OutboundError::RequestTooLarge(max) => Self::HttpRequestBodySize(Some(max)),
-            OutboundError::RequestUnfinished | OutboundError::Protocol => Self::HttpProtocolError,
+            // The last two are answers to WebSockets only.
+            OutboundError::RequestUnfinished
+            | OutboundError::Protocol
+            | OutboundError::Rejected(_)
+            | OutboundError::NoWebSocket(_) => Self::HttpProtocolError,
             OutboundError::NameNotFound => Self::DnsError(DnsErrorPayload {
                 rcode: None,
                 info_code: None,

@@ -41,6 +41,15 @@ impl Fields {
         }
     }
 
+    /// Headers that can be sent.
+    pub(super) fn checked(entries: &[(String, Vec<u8>)]) -> Result<Self, HeaderError> {
+        let mut fields = Self::default();
+        for (name, value) in entries {
+            fields.append(name, value)?;
+        }
+        Ok(fields)
+    }
+
     fn bytes(&self) -> usize {
         let entries = self.map.iter();
         let bytes = entries.map(|(name, value)| name.as_str().len() + value.len() + ENTRY_BYTES);
@@ -103,13 +112,10 @@ impl types::HostFields for HttpView<'_> {
         &mut self,
         entries: Vec<(String, Vec<u8>)>,
     ) -> wasmtime::Result<Result<Resource<Fields>, HeaderError>> {
-        let mut fields = Fields::default();
-        for (name, value) in &entries {
-            if let Err(error) = fields.append(name, value) {
-                return Ok(Err(error));
-            }
-        }
-        Ok(Ok(self.table.push(fields)?))
+        Ok(match Fields::checked(&entries) {
+            Ok(fields) => Ok(self.table.push(fields)?),
+            Err(error) => Err(error),
+        })
     }
 
     fn get(&mut self, fields: Resource<Fields>, name: String) -> wasmtime::Result<Vec<Vec<u8>>> {

@@ -20,7 +20,7 @@ use wasmtime::component::{HasData, Linker, ResourceTable};
 
 use super::HostView;
 use crate::catalog::Route;
-use crate::outbound::{Account, Outbound};
+use crate::outbound::{Account, HeaderMap, Outbound};
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -89,6 +89,12 @@ pub(crate) const FUNCTIONS: &[&str] = &[
     "[method]future-incoming-response.get",
     "handle",
 ];
+
+/// The headers of a handshake that a guest asks for; `None` if they cannot be sent, or are too many.
+pub(crate) fn checked_headers(entries: &[(String, Vec<u8>)]) -> Option<HeaderMap> {
+    let fields = fields::Fields::checked(entries).ok()?;
+    Some(fields.map)
+}
 
 /// What one instance holds of it.
 pub(crate) struct HttpState {

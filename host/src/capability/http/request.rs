@@ -89,7 +89,7 @@ impl HttpView<'_> {
         };
         let state = &*self.state;
         let authority = request.authority.as_deref().unwrap_or_default();
-        let target = Target::granted(&state.route.grants, authority, is_secure)?;
+        let target = Target::of_http(&state.route.grants, authority, is_secure)?;
         let path = request.path.as_deref().filter(|path| !path.is_empty());
         let path = PathAndQuery::try_from(path.unwrap_or("/"));
         let body = request.body.unwrap_or_else(|| self.no_body());

@@ -53,6 +53,7 @@ fn session(members: &Members, socket_bytes: usize, may_wait: bool) -> (Outbox, D
         subprotocol: None,
         may_wait,
         facts: None,
+        is_opened: false,
     });
     members.insert(outbox.clone());
     (outbox, far)
