@@ -1,12 +1,16 @@
 //! The store against a model of plain maps: whatever is done in whatever order by several tenants,
-//! each sees what it wrote, what it may store is counted right, and nobody sees anybody else's.
+//! each sees what it wrote, what it may store is counted right, and nobody sees anybody else's. In
+//! the middle the database is closed, or lost as it stands on the disk, and opened again.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
 use proptest::prelude::*;
 
-use super::tests::kv;
 use super::*;
+use crate::storage::StoragePlace;
 
 const TENANTS: [&str; 3] = ["a", "a/b", "b"];
 const BUCKETS: [&str; 3] = ["b", "b/c", ""];
@@ -22,6 +26,9 @@ struct Model {
     values: BTreeMap<Place, Vec<u8>>,
 }
 
+/// Versions that a place has had and has no more.
+type Stale = BTreeMap<Place, Vec<u64>>;
+
 #[derive(Clone, Debug)]
 enum Step {
     Set(Place, Vec<u8>),
@@ -30,6 +37,8 @@ enum Step {
     /// With the version that the key has, or with a stale one.
     Swap(Place, bool, Vec<u8>),
     List(usize, usize, Option<String>),
+    /// The server ends, in good order or by what is on the disk at that moment.
+    Reopen(bool),
 }
 
 impl Model {
@@ -96,34 +105,106 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(place, fresh, value)| Step::Swap(place, fresh, value)),
         1 => (0..TENANTS.len(), 0..BUCKETS.len(), prop::option::of(key()))
             .prop_map(|(tenant, bucket, after)| Step::List(tenant, bucket, after)),
+        1 => any::<bool>().prop_map(Step::Reopen),
     ]
+}
+
+/// A folder of one case's own, removed at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static CASES: AtomicU64 = AtomicU64::new(0);
+        let case = CASES.fetch_add(1, Ordering::Relaxed);
+        let name = format!("wharf-kv-model-{}-{case}", std::process::id());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
+        Self(folder)
+    }
+
+    fn file(&self, generation: u32) -> PathBuf {
+        self.0.join(format!("{generation}.redb"))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn open(file: PathBuf) -> (Kv, JoinHandle<()>) {
+    let mut settings = StorageSettings::new(StoragePlace::File(file));
+    settings.tenant_bytes_max = BYTES_MAX;
+    settings.tenant_keys_max = KEYS_MAX;
+    let (storage, thread) = Storage::open(&settings).expect("it opens");
+    let kv = Kv::new(storage, &settings).expect("tables can be made");
+    (kv, thread)
 }
 
 /// The store, and what it should hold.
 struct Both {
-    kv: Kv,
+    /// Always there, but in the moment of its end.
+    store: Option<(Kv, JoinHandle<()>)>,
     model: Model,
+    stale: Stale,
+    generation: u32,
+    folder: Folder,
+}
+
+impl Drop for Both {
+    fn drop(&mut self) {
+        self.end();
+    }
 }
 
 impl Both {
     fn new() -> Self {
-        let kv = kv(|settings| {
-            settings.tenant_bytes_max = BYTES_MAX;
-            settings.tenant_keys_max = KEYS_MAX;
-        });
+        let folder = Folder::new();
         Self {
-            kv,
+            store: Some(open(folder.file(0))),
             model: Model::default(),
+            stale: Stale::default(),
+            generation: 0,
+            folder,
         }
     }
 
+    fn kv(&self) -> &Kv {
+        &self.store.as_ref().expect("it is open").0
+    }
+
+    fn end(&mut self) {
+        if let Some((kv, thread)) = self.store.take() {
+            drop(kv);
+            thread.join().expect("the thread ends with its last handle");
+        }
+    }
+
+    /// What was said to be durable is on the disk, so a copy of the file is what a crash would leave.
+    fn reopen(&mut self, in_good_order: bool) {
+        let mut file = self.folder.file(self.generation);
+        if in_good_order {
+            self.end();
+        } else {
+            self.generation += 1;
+            let copy = self.folder.file(self.generation);
+            std::fs::copy(&file, &copy).expect("a file can be copied");
+            self.end();
+            file = copy;
+        }
+        self.store = Some(open(file));
+    }
+
     fn bucket(&self, (tenant, bucket, _): &Place) -> Bucket {
-        self.kv.bucket(&TENANTS[*tenant].into(), BUCKETS[*bucket])
+        self.kv().bucket(&TENANTS[*tenant].into(), BUCKETS[*bucket])
     }
 
     /// Does a step on both sides and compares what they answer.
     fn take(&mut self, step: Step) {
+        self.note_version(&step);
         match step {
+            Step::Reopen(in_good_order) => self.reopen(in_good_order),
             Step::Set(place, value) => {
                 let done = self.bucket(&place).set_now(&place.2, &value);
                 assert_eq!(done, self.model.write(&place, &value));
@@ -156,15 +237,34 @@ impl Both {
             let done = bucket.swap_now(&place.2, version, value);
             assert_eq!(done, self.model.write(place, value).map(Ok));
         } else {
-            let done = bucket.swap_now(&place.2, version + 1, value);
-            assert_eq!(done, Ok(Err(version)));
+            let stale = self.stale.get(place).into_iter().flatten();
+            for old in stale.filter(|old| **old != version).chain([&(version + 1)]) {
+                let done = bucket.swap_now(&place.2, *old, value);
+                assert_eq!(done, Ok(Err(version)), "{old} was another value's");
+            }
+        }
+    }
+
+    /// Remembers the version that a step may end.
+    fn note_version(&mut self, step: &Step) {
+        if let Step::Set(place, _)
+        | Step::Delete(place)
+        | Step::Increment(place, _)
+        | Step::Swap(place, true, _) = step
+        {
+            let version = self.bucket(place).version(&place.2).expect("reads");
+            self.stale.entry(place.clone()).or_default().push(version);
         }
     }
 
     /// Compares all that is stored, and what is counted.
     fn compare(&self) {
         for (tenant, name) in TENANTS.iter().enumerate() {
-            assert_eq!(self.kv.usage(name), Ok(self.model.usage(tenant)), "{name}");
+            assert_eq!(
+                self.kv().usage(name),
+                Ok(self.model.usage(tenant)),
+                "{name}"
+            );
             for (bucket, _) in BUCKETS.iter().enumerate() {
                 let keys = self.bucket(&(tenant, bucket, String::new())).keys(None);
                 let own = |key: &&Place| (key.0, key.1) == (tenant, bucket);
@@ -179,7 +279,7 @@ impl Both {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_does_what_plain_maps_would(steps in prop::collection::vec(step(), 1..60)) {
