@@ -4,29 +4,27 @@
 //! future resolves. A thread of its own takes the writes of all workers and commits whatever has
 //! come together in one transaction, so that all of them share one flush to the disk.
 
+mod disk;
 mod settings;
+mod shelf;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 use std::fmt;
-use std::fs;
-use std::io::ErrorKind;
-use std::panic::catch_unwind;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
-use redb::backends::InMemoryBackend;
 use redb::{
-    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable,
-    TableDefinition, WriteTransaction,
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use self::disk::Health;
 pub use self::settings::{StoragePlace, StorageSettings};
-use self::writer::{Job, Pending};
+use self::shelf::Shelf;
+use self::writer::{Job, Nudge, Pending, Writer};
 
 /// What the file holds, by name: so far only the version of its tables.
 const META: TableDefinition<&str, u64> = TableDefinition::new("wharf");
@@ -57,6 +55,10 @@ impl fmt::Display for StorageError {
 impl std::error::Error for StorageError {}
 
 impl StorageError {
+    fn closed() -> Self {
+        Self("the storage has failed and is not open again".into())
+    }
+
     fn ended() -> Self {
         Self("the storage has ended".into())
     }
@@ -81,23 +83,32 @@ from_redb!(
 /// The database of a server; a clone means the same one. It ends when the last clone is gone.
 #[derive(Clone)]
 pub(crate) struct Storage {
-    database: Arc<Database>,
+    shelf: Arc<Shelf>,
     jobs: mpsc::Sender<Box<dyn Job>>,
     room: Arc<Semaphore>,
     failure: Arc<Failure>,
 }
 
-/// Tells the operator that the database fails, once: whoever asks it then hears the same again.
+/// Tells the operator that the database fails, once until it is open again: whoever asks it meanwhile
+/// hears the same.
 #[derive(Default)]
 struct Failure {
     is_told: AtomicBool,
 }
 
 impl Failure {
-    fn report(&self, error: &StorageError) {
-        if !self.is_told.swap(true, Ordering::Relaxed) {
+    /// Whether this is news.
+    fn report(&self, error: &StorageError) -> bool {
+        let is_news = !self.is_told.swap(true, Ordering::Relaxed);
+        if is_news {
             tracing::error!("the storage fails, and what needs it with it: {error}");
         }
+        is_news
+    }
+
+    /// What fails from now on is news.
+    fn forget(&self) {
+        self.is_told.store(false, Ordering::Relaxed);
     }
 }
 
@@ -113,11 +124,19 @@ impl Storage {
     /// # Errors
     /// Where the database is and what hinders, with what would be right.
     pub(crate) fn open(settings: &StorageSettings) -> Result<(Self, JoinHandle<()>), String> {
-        let (storage, inlet) = Self::of(open_database(settings)?, settings)?;
-        let of_writer = (Arc::clone(&storage.database), Arc::clone(&storage.failure));
+        Self::open_on(settings, Arc::default())
+    }
+
+    fn open_on(
+        settings: &StorageSettings,
+        health: Arc<Health>,
+    ) -> Result<(Self, JoinHandle<()>), String> {
+        let (storage, inlet) = Self::of(Shelf::open(settings, health)?, settings)?;
+        let (shelf, failure) = (Arc::clone(&storage.shelf), Arc::clone(&storage.failure));
+        let mut writer = Writer::new(shelf, failure);
         let thread = std::thread::Builder::new()
             .name("wharf-storage".into())
-            .spawn(move || writer::run(&of_writer.0, &of_writer.1, &inlet))
+            .spawn(move || writer.run(&inlet))
             .map_err(|error| format!("a thread for the storage: {error}"))?;
         Ok((storage, thread))
     }
@@ -125,30 +144,21 @@ impl Storage {
     /// A small database that must not be wrong: every page is compared with its checksum. It has no
     /// thread: all writes are [`Storage::write_blocking`], and it is closed with the last handle.
     pub(crate) fn open_checked(settings: &StorageSettings) -> Result<Self, String> {
-        // A damaged file can make redb break its own promises before it has seen the damage.
-        let checked = catch_unwind(|| {
-            let mut database = open_database(settings)?;
-            let was_sound = database
-                .check_integrity()
-                .map_err(|error| damaged(&settings.place, &error))?;
-            if !was_sound {
-                tracing::warn!(place = %settings.place, "the storage was repaired");
-            }
-            Ok(database)
-        });
-        let database = checked.unwrap_or_else(|_| Err(damaged(&settings.place, &"it panicked")))?;
-        Ok(Self::of(database, settings)?.0)
+        Ok(Self::of(Shelf::open_checked(settings)?, settings)?.0)
     }
 
     fn of(
-        database: Database,
+        shelf: Shelf,
         settings: &StorageSettings,
     ) -> Result<(Self, mpsc::Receiver<Box<dyn Job>>), String> {
-        check_format(&database)
+        shelf
+            .with(|database| Ok(check_format(database)))
+            .map_err(|error: StorageError| error.to_string())
+            .and_then(|checked| checked)
             .map_err(|reason| format!("the storage {}: {reason}", settings.place))?;
         let (jobs, inlet) = mpsc::channel();
         let storage = Self {
-            database: Arc::new(database),
+            shelf: Arc::new(shelf),
             jobs,
             room: Arc::new(Semaphore::new(WAITING_BYTES_MAX / PIECE_BYTES)),
             failure: Arc::default(),
@@ -158,12 +168,16 @@ impl Storage {
 
     /// What is committed now, and stays so while the transaction lives.
     pub(crate) fn read(&self) -> Result<ReadTransaction, StorageError> {
-        Ok(self.database.begin_read()?)
+        self.shelf.with(|database| Ok(database.begin_read()?))
     }
 
-    /// What was read is not to be had: tells the operator, the first time.
+    /// What was read is not to be had: tells the operator, the first time, and sees to it that the
+    /// database is opened again.
     pub(crate) fn report(&self, error: &StorageError) {
-        self.failure.report(error);
+        if self.failure.report(error) {
+            // The thread lives as long as this handle.
+            let _ = self.jobs.send(Box::new(Nudge));
+        }
     }
 
     /// Waits until a value of so many bytes may wait to be written. The caller copies it only then.
@@ -198,66 +212,13 @@ impl Storage {
         &self,
         work: impl FnOnce(&WriteTransaction) -> Result<T, E>,
     ) -> Result<T, E> {
-        let transaction = self.database.begin_write().map_err(StorageError::from)?;
-        let outcome = work(&transaction)?;
-        transaction.commit().map_err(StorageError::from)?;
-        Ok(outcome)
+        self.shelf.with(|database| {
+            let transaction = database.begin_write().map_err(StorageError::from)?;
+            let outcome = work(&transaction)?;
+            transaction.commit().map_err(StorageError::from)?;
+            Ok(outcome)
+        })
     }
-}
-
-fn open_database(settings: &StorageSettings) -> Result<Database, String> {
-    let mut builder = Database::builder();
-    builder.set_cache_size(settings.cache_bytes);
-    match &settings.place {
-        StoragePlace::Memory => builder
-            .create_with_backend(InMemoryBackend::new())
-            .map_err(|error| format!("the storage in memory: {error}")),
-        StoragePlace::File(file) => open_file(&mut builder, file),
-    }
-}
-
-fn damaged(place: &StoragePlace, what: &dyn fmt::Display) -> String {
-    format!(
-        "the storage {place}: it is damaged ({what}); put a copy of it in its place, or move it \
-         away to begin anew"
-    )
-}
-
-fn open_file(builder: &mut Builder, file: &Path) -> Result<Database, String> {
-    let shown = file.display().to_string();
-    let of_callback = shown.clone();
-    builder.set_repair_callback(move |_| {
-        tracing::warn!(
-            file = of_callback,
-            "the storage was not closed: checking it, which takes longer the larger it is"
-        );
-    });
-    let at = |reason: &str| format!("the storage {shown}: {reason}");
-    builder.create(file).map_err(|error| match error {
-        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => at(
-            "another process has it open; end that one, or give each server a file of its own",
-        ),
-        DatabaseError::UpgradeRequired(_) => at("it has an older format, which this version cannot read"),
-        DatabaseError::Storage(redb::StorageError::Io(error)) => match error.kind() {
-            ErrorKind::NotFound => at("its folder does not exist; create it, or name another file"),
-            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
-                at("it cannot be read and written by this user; change its owner, or name another file")
-            }
-            ErrorKind::IsADirectory => at("it is a folder; name a file in it"),
-            ErrorKind::InvalidData => at(&no_database(file, &error)),
-            _ => at(&error.to_string()),
-        },
-        DatabaseError::Storage(redb::StorageError::Corrupted(what)) => {
-            damaged(&StoragePlace::File(file.to_owned()), &what)
-        }
-        error => at(&error.to_string()),
-    })
-}
-
-/// Tells a file that never was a database from one that has lost its beginning.
-fn no_database(file: &Path, error: &std::io::Error) -> String {
-    let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
-    format!("it is no storage of Wharf ({bytes} bytes; {error}); name another file")
 }
 
 /// Marks a new database and refuses one that another version has written.

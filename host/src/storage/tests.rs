@@ -1,7 +1,13 @@
 //! Opening, in all the ways that it can fail; groups of writes; what outlives a restart.
 
+mod faults;
+
+use std::fs;
 use std::path::PathBuf;
 
+use redb::Database;
+
+pub(super) use self::faults::Faults;
 use super::*;
 
 const NUMBERS: TableDefinition<u64, u64> = TableDefinition::new("numbers");

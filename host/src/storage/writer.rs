@@ -1,12 +1,22 @@
 //! The thread that writes: takes what has come together, does all of it in one transaction, and
 //! answers when that is durable. Never waits for more than what is there.
+//!
+//! After a failure of the disk it opens the database again and tries after 1 s, 2 s and so on up to
+//! 32 s whether it can write; until then writes are refused at once, and what is there can be read.
 
-use std::sync::mpsc;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
-use redb::{Database, WriteTransaction};
+use redb::WriteTransaction;
 use tokio::sync::oneshot;
 
+use super::shelf::Shelf;
 use super::{Failure, Room, StorageError};
+
+/// How long nothing is written after a first failure; twice as long after each further one.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(32);
 
 /// Writes in one transaction. More would only make the first of them wait longer.
 const GROUP_MAX: usize = 1_024;
@@ -65,26 +75,129 @@ where
     }
 }
 
-/// Writes until the last handle to the storage is gone.
-pub(super) fn run(database: &Database, failure: &Failure, jobs: &mpsc::Receiver<Box<dyn Job>>) {
-    while let Ok(first) = jobs.recv() {
-        let mut group = vec![first];
-        group.extend(jobs.try_iter().take(GROUP_MAX - 1));
-        let committed = commit(database, &mut group);
-        if let Err(error) = &committed {
-            failure.report(error);
-        }
-        for job in group {
-            job.answer(committed.clone());
-        }
+/// Nothing to write: something failed, and the thread is to see to it.
+pub(super) struct Nudge;
+
+impl Job for Nudge {
+    fn apply(&mut self, _: &WriteTransaction) -> Result<(), StorageError> {
+        Ok(())
     }
+
+    fn answer(self: Box<Self>, _: Result<(), StorageError>) {}
 }
 
-fn commit(database: &Database, group: &mut [Box<dyn Job>]) -> Result<(), StorageError> {
-    let transaction = database.begin_write()?;
-    for job in group {
-        job.apply(&transaction)?;
+/// After a failure: nothing is written for a while, so that what is there can be read meanwhile.
+struct Pause {
+    until: Instant,
+    length: Duration,
+    why: StorageError,
+}
+
+/// What the thread works with.
+pub(super) struct Writer {
+    shelf: Arc<Shelf>,
+    failure: Arc<Failure>,
+    pause: Option<Pause>,
+}
+
+impl Writer {
+    pub(super) fn new(shelf: Arc<Shelf>, failure: Arc<Failure>) -> Self {
+        Self {
+            shelf,
+            failure,
+            pause: None,
+        }
     }
-    transaction.commit()?;
-    Ok(())
+
+    /// Writes until the last handle to the storage is gone.
+    pub(super) fn run(&mut self, jobs: &mpsc::Receiver<Box<dyn Job>>) {
+        loop {
+            match self.next(jobs) {
+                Ok(first) => {
+                    let mut group = vec![first];
+                    group.extend(jobs.try_iter().take(GROUP_MAX - 1));
+                    self.take(group);
+                }
+                Err(RecvTimeoutError::Timeout) => self.recover(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// The next write; none in time while the database waits to be opened.
+    fn next(&self, jobs: &mpsc::Receiver<Box<dyn Job>>) -> Result<Box<dyn Job>, RecvTimeoutError> {
+        match &self.pause {
+            Some(pause) if !self.shelf.is_open() => {
+                jobs.recv_timeout(pause.until.saturating_duration_since(Instant::now()))
+            }
+            _ => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        }
+    }
+
+    fn take(&mut self, mut group: Vec<Box<dyn Job>>) {
+        let outcome = match &self.pause {
+            Some(pause) if Instant::now() < pause.until => Err(pause.why.clone()),
+            _ => self.commit(&mut group),
+        };
+        for job in group {
+            job.answer(outcome.clone());
+        }
+        if self.shelf.health().has_failed() {
+            self.recover();
+        }
+    }
+
+    fn commit(&mut self, group: &mut [Box<dyn Job>]) -> Result<(), StorageError> {
+        let committed = self.shelf.with(|database| {
+            let transaction = database.begin_write()?;
+            for job in group {
+                job.apply(&transaction)?;
+            }
+            transaction.commit()?;
+            Ok(())
+        });
+        match &committed {
+            Ok(()) => {
+                if self.pause.take().is_some() {
+                    tracing::warn!("the storage works again");
+                }
+            }
+            Err(error) => {
+                self.failure.report(error);
+                self.postpone(error.clone());
+            }
+        }
+        committed
+    }
+
+    /// Opens the database again after a failure, unless its flush has failed: then what was said to be
+    /// durable may not be, and writing on would hide it.
+    fn recover(&mut self) {
+        let health = self.shelf.health();
+        if health.is_doubtful() {
+            if let Some(pause) = &mut self.pause {
+                pause.until = Instant::now() + PAUSE_MAX;
+            }
+            return;
+        }
+        match self.shelf.reopen() {
+            Ok(()) => self.failure.forget(),
+            Err(reason) => {
+                tracing::warn!("the storage cannot be opened again yet: {reason}");
+                self.postpone(StorageError::closed());
+            }
+        }
+    }
+
+    fn postpone(&mut self, why: StorageError) {
+        let length = match &self.pause {
+            Some(pause) => (pause.length * 2).min(PAUSE_MAX),
+            None => PAUSE_MIN,
+        };
+        self.pause = Some(Pause {
+            until: Instant::now() + length,
+            length,
+            why,
+        });
+    }
 }
