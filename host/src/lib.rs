@@ -63,7 +63,9 @@ pub use catalog::{
     Destination, Grants, InstanceModel, OriginRule, Page, PatternError, Rollout, Secret, Settings,
     Template, TopicPattern, TopicRule, TopicSettings, WebSocketSettings,
 };
-pub use config::{Config, ConfigError, DeploymentSettings, Manifest, RouteConfig, TenantRules};
+pub use config::{
+    Config, ConfigError, DeploymentSettings, Manifest, RouteConfig, TenantRules, parse_duration,
+};
 pub use control::{
     Change, CompileError, CompileLimits, DeployError, Deployment, DeploymentName, HistoryEntry,
     Prepared, Published, Registry, Step, Upload, Version, compile_in_this_process,

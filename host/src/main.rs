@@ -12,7 +12,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use wharf::{Builder, CompileLimits, Config, Digest, GuestLimits, InstanceModel, Route, Server};
+use wharf::{
+    Builder, CompileLimits, Config, Digest, GuestLimits, InstanceModel, Route, Server,
+    parse_duration,
+};
 
 use crate::telemetry::LogFormat;
 
@@ -114,6 +117,10 @@ struct Serve {
     /// or `{path}` (those on the same path).
     #[arg(long, value_name = "MODEL", requires = "component", value_parser = instance)]
     instance: Option<Instance>,
+    /// After how long without work an instance of COMPONENT sleeps, such as `30s`; by default it
+    /// never does.
+    #[arg(long, value_name = "DURATION", requires = "component", value_parser = idle)]
+    idle: Option<Duration>,
     /// Worker threads; by default one for each core.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
@@ -160,6 +167,11 @@ fn instance(text: &str) -> Result<Instance, String> {
         _ if text.contains("{path}") => Ok(Instance::Key(text.to_owned())),
         _ => Err("right is `session`, `shared` or a template with {path}".to_owned()),
     }
+}
+
+fn idle(text: &str) -> Result<Duration, String> {
+    let right = || "right is a duration with its unit, such as `30s` or `500ms`".to_owned();
+    parse_duration(text).ok_or_else(right)
 }
 
 fn main() -> ExitCode {
@@ -253,6 +265,7 @@ fn describe(arguments: &Serve) -> Result<Builder> {
     let mut builder = Server::builder().configured(config);
     if let Some(component) = &arguments.component {
         let route = Route::new("/{*path}").component_file(component);
+        let route = route.idle(arguments.idle);
         builder = builder.route(match arguments.instance.clone() {
             None => route,
             Some(Instance::Model(model)) => route.instance(model),
@@ -363,11 +376,14 @@ mod tests {
             Cli::try_parse_from([&["wharf", "serve"], arguments].concat()).map(drop)
         };
         assert!(serve(&["a.wasm", "--instance", "shared", "--workers", "2"]).is_ok());
+        assert!(serve(&["a.wasm", "--idle", "500ms"]).is_ok());
         assert!(serve(&["--config", "wharf.toml"]).is_ok());
         for wrong in [
             &[] as &[&str],
             &["a.wasm", "--instance", "sesion"],
             &["a.wasm", "--workers", "0"],
+            &["a.wasm", "--idle", "30"],
+            &["--config", "wharf.toml", "--idle", "30s"],
             &["--config", "wharf.toml", "--instance", "shared"],
         ] {
             let error = serve(wrong).expect_err("these arguments make no sense");

@@ -24,11 +24,12 @@
 //! responses that they are.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::bindings::http::wasi::http::outgoing_handler;
 use crate::bindings::http::wasi::http::types::{
-    ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, Scheme,
-    http_error_code,
+    ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions,
+    Scheme, http_error_code,
 };
 use crate::bindings::http::wasi::io::streams::{InputStream, OutputStream, StreamError};
 
@@ -117,6 +118,7 @@ pub struct Request<'a> {
     url: &'a str,
     headers: Vec<(String, Vec<u8>)>,
     body: Vec<u8>,
+    between_bytes: Option<Duration>,
 }
 
 impl<'a> Request<'a> {
@@ -145,6 +147,7 @@ impl<'a> Request<'a> {
             url,
             headers: Vec::new(),
             body: Vec::new(),
+            between_bytes: None,
         }
     }
 
@@ -159,6 +162,14 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn body(mut self, body: impl AsRef<[u8]>) -> Self {
         self.body = body.as_ref().to_vec();
+        self
+    }
+
+    /// Gives up when nothing of the response's body comes for so long; otherwise only the server's
+    /// limits hold.
+    #[must_use]
+    pub fn between_bytes(mut self, timeout: Duration) -> Self {
+        self.between_bytes = Some(timeout);
         self
     }
 
@@ -184,7 +195,7 @@ impl<'a> Request<'a> {
         } else {
             request.body().ok()
         };
-        let future = outgoing_handler::handle(request, None)?;
+        let future = outgoing_handler::handle(request, self.options())?;
         if let Some(body) = body {
             write(body, &self.body)?;
         }
@@ -194,6 +205,17 @@ impl<'a> Request<'a> {
             // It is ready, and taken once.
             Some(Err(())) | None => Err(Error::Failed(ErrorCode::HttpProtocolError)),
         }
+    }
+}
+
+impl Request<'_> {
+    fn options(&self) -> Option<RequestOptions> {
+        let timeout = self.between_bytes?;
+        let options = RequestOptions::new();
+        let nanoseconds = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
+        // This host takes every timeout; one that does not has its own.
+        let _ = options.set_between_bytes_timeout(Some(nanoseconds));
+        Some(options)
     }
 }
 

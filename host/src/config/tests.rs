@@ -616,3 +616,60 @@ fn a_route_is_raw_only_if_it_says_so() {
         &["4: [route.websocket] raw = 1: right is true or false"],
     );
 }
+
+#[test]
+fn outgoing_connections_have_limits() {
+    let text = "[outbound]\ntenant_connections_max = 7\nconnect_timeout = \"1s\"\n\
+        first_byte_timeout = \"2s\"\ntotal_timeout = \"3s\"\nrequest_bytes_max = \"64KiB\"\n\
+        response_bytes_max = \"2MiB\"\nroots = \"cert.pem\"";
+    let outbound = parse(text).expect("it is right").outbound;
+    let seconds = std::time::Duration::from_secs;
+    let expect = OutboundSettings {
+        tenant_connections_max: 7,
+        connect_timeout: seconds(1),
+        first_byte_timeout: seconds(2),
+        total_timeout: seconds(3),
+        request_bytes_max: 64 << 10,
+        response_bytes_max: 2 << 20,
+        roots: Some(folder().join("cert.pem")),
+    };
+    assert_eq!(outbound, expect);
+    let nothing = parse("").expect("it is right").outbound;
+    assert_eq!(nothing, OutboundSettings::default());
+    check(
+        "[outbound]\ntenant_connections_max = -1\nconnect_timeout = 5\n\
+         response_bytes_max = \"2TiB\"\nroots = \"no.pem\"\ntotal_time = \"8s\"",
+        &[
+            "2: tenant_connections_max = -1: right is a number from 0 to 100000",
+            "3: connect_timeout = 5: right is a duration with its unit, such as \"30s\" or \"500ms\"",
+            "4: response_bytes_max = \"2TiB\": right is a number of bytes, such as 65536 or \"64KiB\"",
+            "5: roots = \"no.pem\": there is no file no.pem",
+            "6: [outbound] has no key total_time, did you mean total_timeout?",
+        ],
+    );
+}
+
+#[test]
+fn http_is_granted_by_host_and_port() {
+    let granted = |grants: &str| {
+        let text =
+            format!("[[route]]\npath = \"/a\"\ncomponent = \"a.wasm\"\n[route.grants]\n{grants}");
+        let config = parse(&text).expect("it is right");
+        config.routes[0].grants.clone()
+    };
+    let hosts = granted(
+        "http = [\"api.example\", \"*.example:8443\", \"[::1]:80\"]\nprivate_addresses = true",
+    );
+    assert!(hosts.private_addresses);
+    for (host, port, is_covered) in [
+        ("api.example", 443, true),
+        ("api.example", 80, false),
+        ("a.b.example", 8443, true),
+        ("example", 8443, false),
+        ("::1", 80, true),
+    ] {
+        let covered = hosts.http.iter().any(|entry| entry.covers(host, port));
+        assert_eq!(covered, is_covered, "{host}:{port}");
+    }
+    assert!(granted("").http.is_empty() && !granted("").private_addresses);
+}

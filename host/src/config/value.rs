@@ -9,8 +9,8 @@ pub(super) const DURATION: &str = "a duration with its unit, such as \"30s\" or 
 /// What a size looks like, for messages.
 pub(super) const SIZE: &str = "a number of bytes, such as 65536 or \"64KiB\"";
 
-/// Reads `500ms`, `30s`, `5m` or `1h`.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+/// Reads a duration as the configuration writes it: `500ms`, `30s`, `5m` or `1h`.
+pub fn duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     let milliseconds = match unit {
         "ms" => 1,

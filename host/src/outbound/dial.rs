@@ -76,13 +76,22 @@ impl Outbound {
 /// The addresses of a target that may be used. The system's look-up cannot be stopped, so it keeps
 /// the place until it is over: a guest that lets go of requests has no more of them than of others.
 async fn addresses(target: &Target, place: &Place) -> Result<Vec<SocketAddr>, OutboundError> {
+    let system = |host: &str, port| (host, port).to_socket_addrs().map(Iterator::collect);
+    look_up(target, place, system).await
+}
+
+async fn look_up(
+    target: &Target,
+    place: &Place,
+    ask: impl FnOnce(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + 'static,
+) -> Result<Vec<SocketAddr>, OutboundError> {
     let (host, port, place) = (target.host.clone(), target.port, place.clone());
     let found = tokio::task::spawn_blocking(move || {
-        let found = (host.as_str(), port).to_socket_addrs();
+        let found = ask(&host, port);
         drop(place);
-        found.map(Iterator::collect)
+        found
     });
-    let found: Result<Vec<SocketAddr>, _> = found.await.unwrap_or_else(|ended| Err(ended.into()));
+    let found = found.await.unwrap_or_else(|ended| Err(ended.into()));
     let found = found.map_err(|_| OutboundError::NameNotFound)?;
     usable(&found, target.allows_private)
 }
@@ -166,10 +175,52 @@ impl AsyncWrite for Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::outbound::OutboundSettings;
 
     fn all(addresses: &[&str]) -> Vec<SocketAddr> {
         let parse = |text: &&str| text.parse().expect("an address");
         addresses.iter().map(parse).collect()
+    }
+
+    #[test]
+    fn a_look_up_that_nobody_waits_for_keeps_its_place_until_it_is_over() {
+        let settings = OutboundSettings {
+            tenant_connections_max: 1,
+            ..OutboundSettings::default()
+        };
+        let outbound = Outbound::new(settings).expect("it reads no file");
+        let tenant = "t".into();
+        let target = Target {
+            host: "slow.example".to_owned(),
+            port: 80,
+            is_secure: false,
+            allows_private: false,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .expect("a runtime can be made");
+        runtime.block_on(async {
+            let place = outbound.place(&tenant).expect("there is one");
+            let (begin, begun) = tokio::sync::oneshot::channel();
+            let (release, released) = std::sync::mpsc::channel();
+            let slow = move |_: &str, _| {
+                let _ = begin.send(());
+                released.recv().expect("it is let go on");
+                Ok(Vec::new())
+            };
+            tokio::select! {
+                _ = look_up(&target, &place, slow) => panic!("it is not over"),
+                _ = begun => {}
+            }
+            // Whoever asked has let go of everything.
+            drop(place);
+            assert_eq!(outbound.place(&tenant).err(), Some(OutboundError::TooMany));
+            release.send(()).expect("it waits for this");
+            while outbound.place(&tenant).is_err() {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+        });
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(crate) enum OutboundError {
     Tls,
     /// No response began in time.
     FirstByteTimeout,
+    /// Nothing came of the response's body for longer than the handler wants to wait.
+    StoodStill,
     /// The response was not complete in time.
     ResponseTimeout,
     /// The response's body has more than so many bytes.
@@ -66,6 +68,7 @@ impl fmt::Display for OutboundError {
             Self::Certificate => "the host's certificate is not trusted",
             Self::Tls => "TLS failed",
             Self::FirstByteTimeout => "no response began in time",
+            Self::StoodStill => "the response stood still for too long",
             Self::ResponseTimeout => "the response was not complete in time",
             Self::ResponseTooLarge(max) => {
                 return write!(formatter, "the response has more than {max} bytes");

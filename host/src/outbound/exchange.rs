@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
 use hyper::header::{CONTENT_LENGTH, HOST};
 use hyper::http::uri::PathAndQuery;
@@ -19,7 +19,7 @@ use hyper::http::{HeaderMap, HeaderValue, Method};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::dial::Line;
 use super::{Outbound, OutboundError, Place, Prepared, Target};
@@ -46,6 +46,8 @@ pub(crate) struct Timeouts {
     pub(crate) connect: Duration,
     pub(crate) first_byte: Duration,
     pub(crate) total: Duration,
+    /// From one piece of the body to the next.
+    pub(crate) between_bytes: Option<Duration>,
 }
 
 /// The head of what came.
@@ -93,6 +95,7 @@ impl Outbound {
                 head: Some(head_to),
                 body: body_to,
                 body_bytes_max: outbound.settings().response_bytes_max,
+                between_bytes: timeouts.between_bytes,
             };
             let work = outbound.converse(&target, &place, request, timeouts, &mut answer);
             let outcome = timeout_at(deadline, work).await;
@@ -187,6 +190,7 @@ struct Answer {
     head: Option<oneshot::Sender<Result<Response, OutboundError>>>,
     body: mpsc::Sender<Piece>,
     body_bytes_max: usize,
+    between_bytes: Option<Duration>,
 }
 
 impl Answer {
@@ -201,8 +205,7 @@ impl Answer {
             let _ = to.send(Ok(head));
         }
         let mut left = self.body_bytes_max;
-        while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| http_error(&error))?;
+        while let Some(frame) = self.next(&mut body).await? {
             // Trailers are not passed on.
             let Ok(piece) = frame.into_data() else {
                 continue;
@@ -216,6 +219,16 @@ impl Answer {
             }
         }
         Ok(())
+    }
+
+    /// What comes next of the body. How long the guest takes for what came before does not count.
+    async fn next(&self, body: &mut Incoming) -> Result<Option<Frame<Bytes>>, OutboundError> {
+        let frame = match self.between_bytes {
+            Some(between) => timeout(between, body.frame()).await,
+            None => Ok(body.frame().await),
+        };
+        let frame = frame.map_err(|_| OutboundError::StoodStill)?;
+        frame.transpose().map_err(|error| http_error(&error))
     }
 
     async fn fail(self, error: OutboundError) {

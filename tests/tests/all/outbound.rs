@@ -222,6 +222,12 @@ fn hostile_upstreams_and_hostile_handlers_meet_their_limits() {
             assert!(peak <= 2 * MIB, "{path}: {peak}");
             results.push(format!("{path}: + {}", bytes(peak)));
         }
+        // One who wants to wait less than the server lets it.
+        let mut peer = village.enter("/loud").await;
+        let answer = asked(&mut peer, &format!("hasty 100 http://{host}/stuck")).await;
+        assert!(answer.contains("ConnectionReadTimeout"), "{answer}");
+        let answer = asked(&mut peer, &format!("hasty 100 http://{host}/hello")).await;
+        assert_eq!(answer, "200 5 hello");
         let mut peer = village.enter("/loud").await;
         let answer = asked(&mut peer, &format!("body 65537 http://{host}/said")).await;
         assert!(

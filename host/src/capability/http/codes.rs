@@ -28,7 +28,9 @@ impl From<OutboundError> for ErrorCode {
             OutboundError::Unreachable => Self::DestinationUnavailable,
             OutboundError::Certificate => Self::TlsCertificateError,
             OutboundError::Tls => Self::TlsProtocolError,
-            OutboundError::FirstByteTimeout => Self::ConnectionReadTimeout,
+            OutboundError::FirstByteTimeout | OutboundError::StoodStill => {
+                Self::ConnectionReadTimeout
+            }
             OutboundError::ResponseTimeout => Self::HttpResponseTimeout,
             OutboundError::ResponseTooLarge(max) => Self::HttpResponseBodySize(Some(max)),
             OutboundError::HeadTooLarge(max) => Self::HttpResponseHeaderSectionSize(Some(max)),

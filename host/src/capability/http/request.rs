@@ -126,6 +126,7 @@ impl HttpView<'_> {
             connect: shorter(options.connect, settings.connect_timeout),
             first_byte: shorter(options.first_byte, settings.first_byte_timeout),
             total: settings.total_timeout,
+            between_bytes: options.between_bytes.map(Duration::from_nanos),
         }
     }
 }
@@ -338,7 +339,6 @@ impl types::HostRequestOptions for HttpView<'_> {
         Ok(self.table.get(&this)?.between_bytes)
     }
 
-    /// Kept and not used: the time for all of it is what the host holds.
     fn set_between_bytes_timeout(&mut self, this: Options, wish: Option<u64>) -> Set {
         self.table.get_mut(&this)?.between_bytes = wish;
         Ok(Ok(()))

@@ -7,6 +7,7 @@
 //! | `log-flood` | logs messages of 100 bytes without end | never |
 //! | `log-long BYTES` | logs one message of so many bytes | `ok` |
 //! | `fetch METHOD URL BODY` | sends a request | `STATUS BYTES TEXT`: at most 200 bytes of it; or `error CODE` |
+//! | `hasty MILLISECONDS URL` | asks for a URL, and gives up when its body stands still for so long | as `fetch` |
 //! | `header NAME URL` | asks for a URL | the value of a header of the response, or `none` |
 //! | `flood HOST:PORT COUNT` | begins that many requests at once and keeps them | `N begun, then CODE` |
 //! | `body BYTES URL` | posts so many bytes | as `fetch` |
@@ -14,6 +15,8 @@
 //! | `all` | lists the settings | `KEY=VALUE` each, separated by spaces |
 //!
 //! Everything else is echoed.
+
+use std::time::Duration;
 
 use wharf_guest::bindings::http::wasi::http::outgoing_handler;
 use wharf_guest::bindings::http::wasi::http::types::{Fields, OutgoingRequest, Scheme};
@@ -41,6 +44,15 @@ impl Handler for Envoy {
                 "ok".to_owned()
             }
             "fetch" => fetch(rest),
+            "hasty" => {
+                let (milliseconds, url) = cut(rest);
+                let timeout = milliseconds.parse().expect("a number of milliseconds");
+                shown(
+                    Request::get(url)
+                        .between_bytes(Duration::from_millis(timeout))
+                        .send(),
+                )
+            }
             "header" => header(rest),
             "flood" => flood(rest),
             "body" => {
