@@ -24,11 +24,8 @@ pub use self::deployments::{DeploymentSettings, TenantRules};
 use self::document::{Document, Problem, Section};
 pub use self::manifest::Manifest;
 pub use self::route::RouteConfig;
-<<<<<<< HEAD
-use crate::admin::AdminSettings;
-=======
 pub use self::value::duration as parse_duration;
->>>>>>> e8d9798 (Honour the time between bytes, and sleep without a file)
+use crate::admin::AdminSettings;
 use crate::capability::LogLimits;
 use crate::catalog::{self, Catalog, Page, ProgramId, Target, TopicRule};
 use crate::guest::EngineConfig;

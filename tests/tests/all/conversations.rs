@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
-use wharf_tests::deadline::{STEP, eventually, scenario};
+use wharf_tests::deadline::{STEP, alone, eventually, scenario};
+use wharf_tests::figure::{bytes, figure};
 use wharf_tests::frame::{Frame, opcode};
 use wharf_tests::http::Head;
 use wharf_tests::peer::Peer;
-use wharf_tests::server::{Local, start};
-use wharf_tests::site::{Mount, Site};
+use wharf_tests::server::{Child, Local, run, start};
+use wharf_tests::site::{Folder, Mount, Site};
 use wharf_tests::stream::{Dial, Stream};
+use wharf_tests::upstream::Upstream;
 
 use crate::promises::covers;
+use crate::village::expect_failed;
 
 /// What the guest under test may take to end.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -258,6 +261,232 @@ fn a_send_waits_for_a_slow_reader_while_others_go_on() {
             slow.leave(1000).await;
         }
     });
+}
+
+#[test]
+fn a_conversation_that_does_not_read_holds_back_its_own_peer() {
+    covers("conversation.deaf");
+    scenario(async {
+        let deaf = |path: &str| Mount::new(path, "hostile-talker");
+        let server = start(
+            &Site::new()
+                .mount(deaf("/own"))
+                .mount(deaf("/shared").shared()),
+        )
+        .await;
+        for path in ["/own", "/shared"] {
+            let stream = Stream::dial(server.address, Dial::small_buffers()).await;
+            let mut peer = Peer::open(stream, &Head::upgrade(path)).await;
+            peer.expect_echo("first").await;
+            peer.send_text("deaf").await;
+            peer.expect_text("deaf").await;
+            // Far more than may wait for it, and than the sockets hold.
+            let block = Frame::binary(vec![7; 16 << 10]).encode(peer.key);
+            let mut sent = 0;
+            loop {
+                let written = peer.raw_or_fail(&block);
+                match tokio::time::timeout(Duration::from_millis(500), written).await {
+                    Ok(written) => written.unwrap(),
+                    Err(_) => break,
+                }
+                sent += block.len();
+                assert!(sent < 32 << 20, "the peer is held back");
+            }
+            let mut other = Peer::connect(server.address, path).await;
+            for number in 0..100 {
+                other.expect_echo(&format!("{number}")).await;
+            }
+            other.leave(1000).await;
+        }
+    });
+}
+
+#[test]
+fn a_close_is_answered_although_the_conversation_does_not_read() {
+    covers("conversation.deaf");
+    scenario(async {
+        let deaf = |path: &str| {
+            let mount = Mount::new(path, "hostile-talker").guest("wall_per_call", "1s");
+            mount.websocket("close_timeout", "300ms")
+        };
+        let server = start(
+            &Site::new()
+                .mount(deaf("/own"))
+                .mount(deaf("/shared").shared()),
+        )
+        .await;
+        for deed in ["deaf", "mute"] {
+            let mut peer = Peer::connect(server.address, "/own").await;
+            peer.send_text(deed).await;
+            peer.expect_text(deed).await;
+            // A message lies before the close frame: one that reads would answer it first.
+            peer.send_text("unread").await;
+            peer.send(Frame::close(3000, "enough")).await;
+            peer.expect_close(3000).await;
+            peer.expect_eof().await;
+        }
+        // The function has its wall time to return. It does not, and takes its instance along.
+        let mut beside = Peer::connect(server.address, "/shared").await;
+        beside.expect_echo("together").await;
+        let mut peer = Peer::connect(server.address, "/shared").await;
+        peer.send_text("deaf").await;
+        peer.expect_text("deaf").await;
+        peer.leave(1000).await;
+        expect_failed(&mut beside, PATIENCE).await;
+        let gone = || match server.server.stats() {
+            stats if stats.sessions_open + stats.instances_live == 0 => Ok(()),
+            stats => Err(format!("{stats:?}")),
+        };
+        eventually(PATIENCE, "nothing is left", gone).await;
+    });
+}
+
+#[test]
+fn a_conversation_that_never_returns_ends_with_its_instance() {
+    covers("conversation.return");
+    scenario(async {
+        let stays = |path: &str| {
+            let mount = Mount::new(path, "hostile-talker");
+            mount.guest("wall_per_call", "500ms")
+        };
+        let server = start(
+            &Site::new()
+                .mount(stays("/own"))
+                .mount(stays("/shared").shared()),
+        )
+        .await;
+        for path in ["/own", "/shared"] {
+            let mut beside = Peer::connect(server.address, path).await;
+            beside.expect_echo("here").await;
+            let mut peer = Peer::connect(server.address, path).await;
+            peer.send_text("stay").await;
+            peer.expect_text("stay").await;
+            peer.send_text("it reads").await;
+            peer.leave(1000).await;
+            if path == "/shared" {
+                expect_failed(&mut beside, PATIENCE).await;
+            } else {
+                beside.expect_echo("another instance").await;
+                beside.leave(1000).await;
+            }
+        }
+        let gone = || match server.server.stats() {
+            stats if stats.sessions_open + stats.instances_live == 0 => Ok(()),
+            stats => Err(format!("{stats:?}")),
+        };
+        eventually(PATIENCE, "nothing is left", gone).await;
+    });
+}
+
+#[test]
+fn a_conversation_uses_what_its_route_was_granted() {
+    covers("conversation.grants");
+    scenario(async {
+        let upstream = Upstream::start(None).await;
+        let host = upstream.address.to_string();
+        let scribe = |path: &str| {
+            let mount = Mount::new(path, "scribe").grant("keyvalue", ["default"]);
+            let mount = mount.grant("topics", true).grant("http", [host.as_str()]);
+            mount.grant("private_addresses", true)
+        };
+        let site = Site::new()
+            .section("storage", "path", "memory")
+            .mount(scribe("/own"))
+            .mount(scribe("/shared").shared());
+        let server = start(&site).await;
+        let mut members = Vec::new();
+        for path in ["/own", "/own", "/shared", "/shared"] {
+            let mut peer = Peer::connect(server.address, path).await;
+            peer.send_text("join news").await;
+            peer.expect_text("joined").await;
+            members.push(peer);
+        }
+        for (number, path) in ["/own", "/shared"].into_iter().enumerate() {
+            let mut peer = Peer::connect(server.address, path).await;
+            for (command, answer) in [
+                ("set k v".to_owned(), "set"),
+                ("get k".to_owned(), "v"),
+                (format!("add sum{number} 5"), "5"),
+                (format!("add sum{number} -7"), "-2"),
+                (format!("fetch http://{host}/hello"), "200 hello"),
+                ("tell news today".to_owned(), "4"),
+            ] {
+                peer.send_text(&command).await;
+                assert_eq!(peer.text().await, answer, "{path}: {command}");
+            }
+            for member in &mut members {
+                member.expect_text("today").await;
+            }
+            peer.leave(1000).await;
+        }
+        // Who has left is no member any more, though the function has not returned by itself.
+        members.pop().unwrap().leave(1000).await;
+        let mut peer = Peer::connect(server.address, "/own").await;
+        peer.send_text("tell news tomorrow").await;
+        peer.expect_text("3").await;
+    });
+}
+
+#[test]
+fn a_conversation_is_refused_where_it_would_sleep_or_was_not_granted() {
+    covers("conversation.grants");
+    let refusal = |mount: Mount| {
+        let folder = Folder::new();
+        let config = folder.write("wharf.toml", Site::new().mount(mount).toml());
+        let output = run(&["serve", "--config", config.to_str().unwrap()]);
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let idle = refusal(talker("/dialogue").set("idle", "30s"));
+    let right = "the route /dialogue has `idle`, and its component is a conversation";
+    assert!(idle.contains(right), "{idle}");
+    let ungranted = refusal(Mount::new("/", "scribe"));
+    for import in [
+        "wharf:websocket/topics@0.1.0",
+        "wasi:keyvalue/store@0.2.0-draft2",
+        "wasi:http/outgoing-handler@0.2",
+    ] {
+        assert!(ungranted.contains(import), "{import}: {ungranted}");
+    }
+}
+
+#[test]
+fn an_idle_conversation_holds_little() {
+    covers("conversation.idle");
+    alone(async {
+        let dialogue = |path: &str| Mount::new(path, "dialogue");
+        let site = Site::new().workers(1).mount(dialogue("/own"));
+        let server = Child::start(&site.mount(dialogue("/shared").shared()));
+        let process = server.process();
+        let mut results = Vec::new();
+        // What a fresh server and a fresh instance take is there by then.
+        let mut quiet = Vec::new();
+        for path in ["/shared", "/own"] {
+            quiet.push(talking(&server, path, 200).await);
+            let before = process.resident_bytes();
+            let count = 1_000;
+            quiet.push(talking(&server, path, count).await);
+            let each = process.resident_bytes().saturating_sub(before) / count;
+            assert!(each < 128 << 10, "{path}: {}", bytes(each));
+            results.push(format!("{path}: {}", bytes(each)));
+        }
+        for peer in quiet.iter_mut().flatten() {
+            peer.expect_echo("still here").await;
+        }
+        figure("conversation.idle", results.join(", "));
+        server.assert_healthy();
+    });
+}
+
+/// Sessions that have said something each.
+async fn talking(server: &Child, path: &str, count: u64) -> Vec<Peer> {
+    let mut peers = Vec::new();
+    for number in 0..count {
+        let mut peer = Peer::connect(server.address, path).await;
+        peer.expect_echo(&format!("{number}")).await;
+        peers.push(peer);
+    }
+    peers
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod crash;
 mod deflate;
 mod deploy_faults;
 mod deployments;
+mod disk;
 mod ends;
 mod frames;
 mod guest_conversations;

@@ -473,6 +473,10 @@ pub(crate) const PROMISES: &[Promise] = &[
         quote: "kill -9 at random loses nothing acknowledged (1,000 times in a test that may run longer than CI)",
     },
     fault(
+        "disk.full",
+        "disk full, read-only, EIO: serving goes on; KV writes fail with an error; nothing corrupt",
+    ),
+    fault(
         "guest.stores",
         "a guest fills its quota, opens buckets without end, sets timers without end: told the limit or cut; nobody else's storage is touched",
     ),
@@ -509,6 +513,14 @@ pub(crate) const PROMISES: &[Promise] = &[
     behaviour(
         "conversation.return",
         "`run(handler)`: return of the handler closes 1000",
+    ),
+    behaviour(
+        "conversation.deaf",
+        "a conversation that reads nothing holds back its own peer only; the peer's close is answered all the same",
+    ),
+    behaviour(
+        "conversation.grants",
+        "a conversation uses topics, KV and HTTP as any handler does; `idle` is refused for it",
     ),
     fault(
         "guest.converses",
@@ -632,6 +644,11 @@ pub(crate) const PROMISES: &[Promise] = &[
         id: "tenants.apart",
         page: Page::Load,
         quote: "random operations of ten tenants on topics, KV, names and timers find no foreign read",
+    },
+    Promise {
+        id: "conversation.idle",
+        page: Page::Load,
+        quote: "the memory per idle conversation is printed",
     },
     Promise {
         id: "load.mid-write",

@@ -1,6 +1,8 @@
 //! The servers that are measured, and what each can do. How they are built
 //! and started is said elsewhere.
 
+use super::wharf::CONVERSATION_GUEST;
+
 /// One server, in one manner of use.
 #[derive(Debug)]
 pub(super) struct Peer {
@@ -101,7 +103,7 @@ const fn wharf(
 
 /// What is sent by itself writes every message at once: most libraries'
 /// examples do. The plain names hold writes together where the library can.
-pub(super) static PEERS: [Peer; 23] = [
+pub(super) static PEERS: [Peer; 24] = [
     wharf(
         "wharf-shared",
         "one instance for all, Rust guest",
@@ -119,6 +121,12 @@ pub(super) static PEERS: [Peer; 23] = [
         "eight instances by key, Rust guest",
         "{key}",
         "echo",
+    ),
+    wharf(
+        "wharf-conversation",
+        "one instance for all, a coroutine per session, Rust guest",
+        "shared",
+        CONVERSATION_GUEST,
     ),
     wharf(
         "wharf-c",

@@ -2,7 +2,7 @@
 //! take part.
 
 use super::peers::{Peer, Program};
-use super::wharf::TOPIC_GUEST;
+use super::wharf::{CONVERSATION_GUEST, TOPIC_GUEST};
 
 /// One kind of load.
 pub(super) struct Row {
@@ -101,6 +101,9 @@ impl Row {
         }
         if wharf.is_some_and(|wharf| wharf.native) && !matches!(self.load, Load::Echo(_)) {
             return false;
+        }
+        if wharf.is_some_and(|wharf| wharf.guest == CONVERSATION_GUEST) {
+            return self.entrants == Entrants::All && matches!(self.load, Load::Echo(_));
         }
         let is_limit = peer.program == Program::Raw;
         let rust_guest = wharf.is_some_and(|wharf| wharf.guest == "echo");

@@ -12,6 +12,8 @@ use super::rows::Setup;
 /// Sends what follows the prefix to all of its sessions.
 pub(super) const FAN_OUT_GUEST: &str = "probe";
 pub(super) const FAN_OUT_PREFIX: &str = "broadcast ";
+/// The echo as a conversation, whose instances cannot sleep.
+pub(super) const CONVERSATION_GUEST: &str = "dialogue";
 /// Reads or writes a stored value for each message that it echoes.
 pub(super) const STORED_GUEST: &str = "keep";
 /// Where it reads, and where it writes.
@@ -67,8 +69,10 @@ impl Config<'_> {
             );
         }
         self.route(ECHO_PATH, self.wharf.guest, self.wharf.instance, &mut text);
-        self.route(SLEEP_PATH, self.wharf.guest, self.wharf.instance, &mut text);
-        text.push_str("idle = \"1ms\"\n");
+        if self.wharf.guest != CONVERSATION_GUEST {
+            self.route(SLEEP_PATH, self.wharf.guest, self.wharf.instance, &mut text);
+            text.push_str("idle = \"1ms\"\n");
+        }
         if self.guest(FAN_OUT_GUEST).is_file() {
             self.route("/fan-out", FAN_OUT_GUEST, "shared", &mut text);
         }

@@ -8,6 +8,9 @@
 //! | `grow` | takes memory without end |
 //! | `flood BYTES` | sends without end, awaiting each |
 //! | `sends BYTES` | begins sends without end and awaits none; answers nothing |
+//! | `deaf` | answers `deaf`, and neither reads nor returns any more |
+//! | `mute` | answers `mute`, drops the stream, and does not return |
+//! | `stay` | answers `stay`, reads to the end, and does not return |
 //! | `push BYTES` | begins 10,000 sends and awaits none; answers how many are refused at once |
 //!
 //! Anything else it echoes.
@@ -18,6 +21,8 @@ use std::pin::Pin;
 use std::task::Poll;
 
 use wharf_guest::SendError;
+use wharf_guest::bindings::conversation::wit_stream;
+use wharf_guest::bindings::wharf::websocket::types::MessageResult;
 use wharf_guest::conversation::{Incoming, Session};
 
 type Sending = Pin<Box<dyn Future<Output = Result<(), SendError>>>>;
@@ -33,6 +38,20 @@ async fn converse(session: Session, mut incoming: Incoming) {
             ("flood", bytes) => {
                 let text = "x".repeat(number(bytes));
                 while session.send(&text).await.is_ok() {}
+            }
+            (deed @ "deaf", _) => {
+                let _ = session.send(deed).await;
+                wait_for_ever().await;
+            }
+            (deed @ "mute", _) => {
+                let _ = session.send(deed).await;
+                drop(incoming);
+                return wait_for_ever().await;
+            }
+            (deed @ "stay", _) => {
+                let _ = session.send(deed).await;
+                while incoming.next().await.is_some() {}
+                wait_for_ever().await;
             }
             ("sends", bytes) => drop(begin(session, number(bytes), usize::MAX).await),
             ("push", bytes) => {
@@ -57,6 +76,13 @@ async fn yield_for_ever() {
         Poll::<()>::Pending
     })
     .await;
+}
+
+/// Waits for what nobody will write. A task that waits for nothing at all panics.
+async fn wait_for_ever() {
+    let (writer, mut reader) = wit_stream::new::<MessageResult>();
+    let _ = reader.read(Vec::with_capacity(1)).await;
+    drop(writer);
 }
 
 fn grow() -> ! {
