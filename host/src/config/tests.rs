@@ -640,11 +640,11 @@ fn outgoing_connections_have_limits() {
         "[outbound]\ntenant_connections_max = -1\nconnect_timeout = 5\n\
          response_bytes_max = \"2TiB\"\nroots = \"no.pem\"\ntotal_time = \"8s\"",
         &[
-            "2: tenant_connections_max = -1: right is a number from 0 to 100000",
-            "3: connect_timeout = 5: right is a duration with its unit, such as \"30s\" or \"500ms\"",
-            "4: response_bytes_max = \"2TiB\": right is a number of bytes, such as 65536 or \"64KiB\"",
-            "5: roots = \"no.pem\": there is no file no.pem",
-            "6: [outbound] has no key total_time, did you mean total_timeout?",
+            "2: [outbound] tenant_connections_max = -1: right is a number from 0 to 100000",
+            "3: [outbound] connect_timeout = 5: right is a duration with its unit, such as \"30s\" or \"500ms\"",
+            "4: [outbound] response_bytes_max = \"2TiB\": right is a number of bytes, such as 65536 or \"64KiB\"",
+            "5: [outbound] roots = \"no.pem\": there is no file no.pem",
+            "6: [outbound] has no key total_time: did you mean total_timeout?",
         ],
     );
 }
