@@ -456,7 +456,9 @@ fn an_idle_conversation_holds_little() {
     alone(async {
         let dialogue = |path: &str| Mount::new(path, "dialogue");
         let site = Site::new().workers(1).mount(dialogue("/own"));
-        let server = Child::start(&site.mount(dialogue("/shared").shared()));
+        // Each takes three handles of its instance: the default of 1,024 lets 341 in.
+        let shared = dialogue("/shared").shared().guest("handles_max", 10_000);
+        let server = Child::start(&site.mount(shared));
         let process = server.process();
         let mut results = Vec::new();
         // What a fresh server and a fresh instance take is there by then.
