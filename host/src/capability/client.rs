@@ -95,6 +95,7 @@ impl Error {
             OutboundError::Refused | OutboundError::Unreachable => Self::Unreachable,
             OutboundError::ConnectTimeout
             | OutboundError::FirstByteTimeout
+            | OutboundError::StoodStill
             | OutboundError::ResponseTimeout => Self::Timeout,
             OutboundError::Certificate => Self::Certificate,
             OutboundError::Tls => Self::Tls,

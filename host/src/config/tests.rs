@@ -619,13 +619,16 @@ fn a_route_is_raw_only_if_it_says_so() {
 
 #[test]
 fn outgoing_connections_have_limits() {
-    let text = "[outbound]\ntenant_connections_max = 7\nconnect_timeout = \"1s\"\n\
+    let text = "[outbound]\ntenant_connections_max = 7\ntenant_websockets_max = 8\n\
+        instance_websockets_max = 9\nconnect_timeout = \"1s\"\n\
         first_byte_timeout = \"2s\"\ntotal_timeout = \"3s\"\nrequest_bytes_max = \"64KiB\"\n\
         response_bytes_max = \"2MiB\"\nroots = \"cert.pem\"";
     let outbound = parse(text).expect("it is right").outbound;
     let seconds = std::time::Duration::from_secs;
     let expect = OutboundSettings {
         tenant_connections_max: 7,
+        tenant_websockets_max: 8,
+        instance_websockets_max: 9,
         connect_timeout: seconds(1),
         first_byte_timeout: seconds(2),
         total_timeout: seconds(3),
