@@ -248,10 +248,10 @@ fn describe(arguments: &Serve) -> Result<Builder> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    if let Some(deployments) = &mut config.deployments {
-        // Not by its name: that may belong to another version meanwhile.
-        let own = || PathBuf::from("/proc/self/exe");
-        deployments.compiler.get_or_insert_with(own);
+    if config.deployments.is_some() {
+        tracing::warn!(
+            "[deployments] is checked and nothing is served of it: the registry is a part of the library"
+        );
     }
     if !arguments.listen.is_empty() {
         config.listen.clone_from(&arguments.listen);
