@@ -90,7 +90,8 @@ impl Handover for Heir {
         self.total = number(lines.next().unwrap_or_default())?;
         for line in lines {
             let (id, count) = line.split_once(' ').ok_or("a line has two numbers")?;
-            self.own.insert(Session::from_id(number(id)?), number(count)?);
+            self.own
+                .insert(Session::from_id(number(id)?), number(count)?);
         }
         Ok(())
     }
