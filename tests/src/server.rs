@@ -9,6 +9,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
+use crate::deadline::STEP;
 use crate::guests;
 use crate::process::Process;
 use crate::site::{Folder, Site};
@@ -142,14 +143,18 @@ impl Child {
         self.log.lock().unwrap().clone()
     }
 
-    /// Where it serves operators.
+    /// Where it serves operators. Its log may come a moment later than its word that it is ready.
     pub fn admin(&self) -> SocketAddr {
-        let log = self.log();
-        let (_, rest) = log
-            .split_once("operators are served on http://")
-            .unwrap_or_else(|| panic!("no admin listener:\n{}", tail(&log)));
-        let address = rest.split('"').next().unwrap_or_default();
-        address.parse().unwrap()
+        let begin = Instant::now();
+        loop {
+            let log = self.log();
+            let found = log.split_once("operators are served on http://");
+            if let Some((address, _)) = found.and_then(|(_, rest)| rest.split_once('"')) {
+                return address.parse().unwrap();
+            }
+            assert!(begin.elapsed() < STEP, "no admin listener:\n{}", tail(&log));
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Asserts that it is alive and has not panicked.
