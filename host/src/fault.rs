@@ -46,6 +46,27 @@ pub(crate) enum HostFault {
     Engine(String),
 }
 
+/// A fault under the number by which its clients, the log and operators name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Incident {
+    pub(crate) id: IncidentId,
+    pub(crate) fault: Fault,
+}
+
+impl Incident {
+    /// How the sessions that it ends are closed.
+    pub(crate) fn cause(&self) -> Cause {
+        self.fault.cause(self.id)
+    }
+}
+
+impl From<Fault> for Incident {
+    fn from(fault: Fault) -> Self {
+        let id = IncidentId::random();
+        Self { id, fault }
+    }
+}
+
 /// How a fault ends a session.
 enum Closing {
     HandlerFailed,

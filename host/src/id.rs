@@ -25,6 +25,13 @@ impl IncidentId {
     pub(crate) fn random() -> Self {
         Self(random_u64())
     }
+
+    /// The id that is written so, as clients and logs have it.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let id = u64::from_str_radix(text, 16).ok().filter(|_| is_hex);
+        id.map(Self)
+    }
 }
 
 impl fmt::Display for IncidentId {
@@ -63,6 +70,21 @@ pub(crate) fn random_u64() -> u64 {
 mod tests {
     use super::*;
     use std::collections::HashSet;
+
+    #[test]
+    fn an_incident_is_found_by_what_is_written() {
+        let incident = IncidentId::random();
+        assert_eq!(IncidentId::parse(&incident.to_string()), Some(incident));
+        for wrong in [
+            "",
+            "1",
+            "+000000000000001",
+            "000000000000000g",
+            "00000000000000001",
+        ] {
+            assert_eq!(IncidentId::parse(wrong), None, "{wrong:?}");
+        }
+    }
 
     #[test]
     fn incidents_differ() {

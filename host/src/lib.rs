@@ -30,6 +30,8 @@ mod storage;
 
 mod mailbox;
 
+mod dead_letters;
+
 mod kv;
 mod timers;
 
@@ -60,8 +62,8 @@ mod server;
 pub use admin::{AdminScope, AdminSettings, AdminToken, new_admin_token};
 pub use capability::{Capability, LogLimits};
 pub use catalog::{
-    Destination, Grants, InstanceModel, OriginRule, Page, PatternError, Rollout, Secret, Settings,
-    Template, TopicPattern, TopicRule, TopicSettings, WebSocketSettings,
+    AfterTrap, Destination, Grants, InstanceModel, OriginRule, Page, PatternError, Rollout, Secret,
+    Settings, Template, TopicPattern, TopicRule, TopicSettings, WebSocketSettings,
 };
 pub use config::{
     Config, ConfigError, DeploymentSettings, Manifest, RouteConfig, TenantRules, parse_duration,
@@ -70,6 +72,7 @@ pub use control::{
     Change, CompileError, CompileLimits, DeployError, Deployment, DeploymentName, HistoryEntry,
     Prepared, Published, Registry, Step, Upload, Version, compile_in_this_process,
 };
+pub use dead_letters::DeadLetterSettings;
 pub use digest::Digest;
 pub use guest::{
     EngineConfig, GuestLimits, Import, Precompiled, ProgramError, Report, World, inspect,

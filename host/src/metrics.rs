@@ -22,6 +22,10 @@ const OTHERS: &str = "(others)";
 const POLLS_A_SAMPLE: u32 = 64;
 /// Batches of 1, of up to 2, 4, 8 and so on; the last holds all that are larger.
 pub(crate) const BATCH_BUCKETS: usize = 12;
+/// Pauses of up to so many seconds; a further bucket holds all that are longer.
+const PAUSE_BOUNDS: [f64; 10] = [
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 1.0,
+];
 
 /// What became of a request for a session, once its route was known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,6 +73,13 @@ pub(crate) struct Figures {
     pub(crate) instances_live_now: i64,
     pub(crate) instances_asleep_now: i64,
     pub(crate) wakings: u64,
+    /// Fresh instances for sessions whose old one had trapped.
+    pub(crate) restarts: u64,
+    /// Instances that the next version took the place of, and those where it could not.
+    pub(crate) swaps_done: u64,
+    pub(crate) swaps_failed: u64,
+    /// How long each of these did not serve its sessions.
+    pub(crate) swap_pauses: Pauses,
     /// Guest calls with messages, by how many, and the messages in them.
     pub(crate) batches: [u64; BATCH_BUCKETS],
     pub(crate) messages_batched: u64,
@@ -97,6 +108,10 @@ impl Figures {
         self.instances_live_now += other.instances_live_now;
         self.instances_asleep_now += other.instances_asleep_now;
         self.wakings += other.wakings;
+        self.restarts += other.restarts;
+        self.swaps_done += other.swaps_done;
+        self.swaps_failed += other.swaps_failed;
+        self.swap_pauses.add(&other.swap_pauses);
         for (batches, more) in self.batches.iter_mut().zip(other.batches) {
             *batches += more;
         }
@@ -110,6 +125,41 @@ impl Figures {
     /// Sessions between their handshake and the end of their `on-close`.
     pub(crate) fn sessions_open(&self) -> u64 {
         self.sessions_begun.saturating_sub(self.sessions_over)
+    }
+}
+
+/// How long something took, by class.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pauses {
+    counts: [u64; PAUSE_BOUNDS.len() + 1],
+    sum: Duration,
+}
+
+impl Pauses {
+    /// One more.
+    pub(crate) fn note(&mut self, pause: Duration) {
+        let seconds = pause.as_secs_f64();
+        self.counts[PAUSE_BOUNDS.partition_point(|bound| *bound < seconds)] += 1;
+        self.sum += pause;
+    }
+
+    /// Adds another worker's.
+    fn add(&mut self, other: &Self) {
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        self.sum += other.sum;
+    }
+
+    /// The bound of each class in seconds, with how many are in it.
+    pub(crate) fn classes(&self) -> impl Iterator<Item = (f64, u64)> {
+        let bounds = PAUSE_BOUNDS.into_iter().chain([f64::INFINITY]);
+        bounds.zip(self.counts)
+    }
+
+    /// All of them together.
+    pub(crate) fn sum(&self) -> Duration {
+        self.sum
     }
 }
 
@@ -303,6 +353,21 @@ mod tests {
             assert_eq!(bucket_bound(bucket_of(messages)), bound, "{messages}");
         }
         assert_eq!(bucket_of(1 << 20), BATCH_BUCKETS - 1);
+    }
+
+    #[test]
+    fn a_pause_is_in_the_first_class_that_holds_it() {
+        let mut pauses = Pauses::default();
+        for microseconds in [0, 100, 101, 1_000, 1_001, 2_000_000] {
+            pauses.note(Duration::from_micros(microseconds));
+        }
+        let mut twice = pauses.clone();
+        twice.add(&pauses);
+        assert_eq!(twice.sum(), Duration::from_micros(2 * 2_002_202));
+        let counts: Vec<_> = twice.classes().filter(|(_, count)| *count > 0).collect();
+        let expect = [(0.000_1, 4), (0.000_25, 2), (0.001, 2), (0.002_5, 2)];
+        assert_eq!(counts[..4], expect);
+        assert_eq!(counts[4], (f64::INFINITY, 2));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! A tenant's token reaches its own tenant and nothing else. Names are checked before anything is
 //! looked up; whatever is listed comes in pages.
 
+mod dead_letters;
 mod sessions;
 mod tenants;
 mod topics;
@@ -46,6 +47,10 @@ pub(super) async fn answer(office: &Office, asked: Asked<'_>) -> Answer {
             tenants::drain(office).await
         }
         (&Method::GET, ["tenants"]) => tenants::list(office, &asked).await,
+        (&Method::GET, ["dead-letters", incident]) => {
+            let reaches = |tenant: &str| asked.token.reaches(tenant);
+            dead_letters::one(office, incident, reaches)
+        }
         (_, ["tenants", tenant, rest @ ..]) => {
             let tenant = name("the tenant", tenant)?;
             if !asked.token.reaches(tenant) {
@@ -53,7 +58,9 @@ pub(super) async fn answer(office: &Office, asked: Asked<'_>) -> Answer {
             }
             of_tenant(office, asked, &method, tenant, rest).await
         }
-        (_, ["status" | "drain" | "tenants"]) => Err(wrong_method(&method, &path)),
+        (_, ["status" | "drain" | "tenants"] | ["dead-letters", _]) => {
+            Err(wrong_method(&method, &path))
+        }
         _ => Err(not_found(&path)),
     }
 }
@@ -87,8 +94,17 @@ async fn of_tenant(
         (&Method::POST, ["topics", topic]) => {
             topics::publish(office, asked.request, tenant, topic).await
         }
+        (&Method::GET, ["dead-letters"]) => dead_letters::list(office, &asked.request, tenant),
+        (&Method::DELETE, ["dead-letters"]) => dead_letters::delete_all(office, tenant),
+        (&Method::GET, ["dead-letters", incident]) => {
+            dead_letters::one(office, incident, |of| of == tenant)
+        }
+        (&Method::DELETE, ["dead-letters", incident]) => {
+            dead_letters::delete(office, tenant, incident)
+        }
         (&Method::GET, ["logs"]) => streaming::logs(office, tenant, asked.deadline),
-        (_, [] | ["sessions" | "topics" | "logs"] | ["sessions" | "topics", _])
+        (_, [] | ["sessions" | "topics" | "logs" | "dead-letters"])
+        | (_, ["sessions" | "topics" | "dead-letters", _])
         | (_, ["sessions", _, "kick"]) => Err(wrong_method(method, &path)),
         _ => Err(not_found(&path)),
     }
@@ -270,7 +286,7 @@ mod tests {
         assert_eq!(named, expected);
     }
 
-    const SERVED: [&str; 15] = [
+    const SERVED: [&str; 20] = [
         "get /healthz",
         "get /readyz",
         "get /metrics",
@@ -286,5 +302,10 @@ mod tests {
         "get /v1/tenants/{tenant}/topics/{topic}",
         "post /v1/tenants/{tenant}/topics/{topic}",
         "get /v1/tenants/{tenant}/logs",
+        "get /v1/tenants/{tenant}/dead-letters",
+        "delete /v1/tenants/{tenant}/dead-letters",
+        "get /v1/tenants/{tenant}/dead-letters/{incident}",
+        "delete /v1/tenants/{tenant}/dead-letters/{incident}",
+        "get /v1/dead-letters/{incident}",
     ];
 }

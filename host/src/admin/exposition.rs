@@ -14,14 +14,21 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::Status;
+use crate::dead_letters::LetterRow;
 use crate::metrics::{Figures, Report, bucket_bound, code_label};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The whole text. `silent`: workers whose numbers are missing in it.
-pub(super) fn text(report: Report, silent: usize, status: &Status) -> String {
+pub(super) fn text(
+    report: Report,
+    letters: Vec<LetterRow>,
+    silent: usize,
+    status: &Status,
+) -> String {
     let scrape = Scrape {
         report,
+        letters,
         silent,
         uptime_seconds: status.started().elapsed().as_secs_f64(),
         draining: status.is_draining(),
@@ -36,6 +43,7 @@ pub(super) fn text(report: Report, silent: usize, status: &Status) -> String {
 #[derive(Debug)]
 struct Scrape {
     report: Report,
+    letters: Vec<LetterRow>,
     silent: usize,
     uptime_seconds: f64,
     draining: bool,
@@ -48,6 +56,8 @@ impl Collector for Scrape {
         self.traffic(&mut encoder)?;
         self.instances(&mut encoder)?;
         self.labelled(&mut encoder)?;
+        self.swaps(&mut encoder)?;
+        self.dead_letters(&mut encoder)?;
         self.batches(&mut encoder)
     }
 }
@@ -143,6 +153,8 @@ impl Scrape {
             f.instances_asleep_now
         })?;
         self.counters(to, "wharf_wakings", "Instances that woke.", |f| f.wakings)?;
+        let help = "Failures of handlers after which a fresh instance went on.";
+        self.counters(to, "wharf_restarts", help, |f| f.restarts)?;
         let help = "CPU time of handlers, estimated from one poll in 64.";
         let mut cpu = describe(to, "wharf_guest_cpu_seconds", help, MetricType::Counter)?;
         for (labels, figures) in self.rows() {
@@ -171,13 +183,64 @@ impl Scrape {
                 ConstCounter::new(*count).encode(endings.encode_family(&labels)?)?;
             }
         }
-        let help = "Failures of handlers, each of which ends an instance, by kind.";
+        let help = "Failures of handlers, each of which ends a memory, by kind.";
         let mut faults = describe(to, "wharf_faults", help, MetricType::Counter)?;
         for ([tenant, route], figures) in self.rows() {
             for (kind, count) in &figures.faults {
                 let labels = [tenant, route, ("kind", *kind)];
                 ConstCounter::new(*count).encode(faults.encode_family(&labels)?)?;
             }
+        }
+        Ok(())
+    }
+
+    fn swaps(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Instances that met their next version: it took over, or the old one went on.";
+        let mut swaps = describe(to, "wharf_swaps", help, MetricType::Counter)?;
+        for ([tenant, route], figures) in self.rows() {
+            let outcomes = [
+                ("replaced", figures.swaps_done),
+                ("failed", figures.swaps_failed),
+            ];
+            for (outcome, count) in outcomes {
+                let labels = [tenant, route, ("outcome", outcome)];
+                ConstCounter::new(count).encode(swaps.encode_family(&labels)?)?;
+            }
+        }
+        let help = "How long an instance did not serve its sessions while it was replaced.";
+        let name = "wharf_swap_pause_seconds";
+        let mut pauses = describe(to, name, help, MetricType::Histogram)?;
+        for (labels, figures) in self.rows() {
+            let classes: Vec<(f64, u64)> = figures.swap_pauses.classes().collect();
+            let count = classes.iter().map(|(_, count)| count).sum();
+            let sum = figures.swap_pauses.sum().as_secs_f64();
+            let mut one = pauses.encode_family(&labels)?;
+            one.encode_histogram::<NoLabelSet>(sum, count, &classes, None)?;
+        }
+        Ok(())
+    }
+
+    fn dead_letters(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let rows = || {
+            let rows = self.letters.iter();
+            rows.map(|((tenant, route), figures)| {
+                ([("tenant", &**tenant), ("route", &**route)], figures)
+            })
+        };
+        let help = "Records of failed calls that are kept.";
+        let mut kept = describe(to, "wharf_dead_letters", help, MetricType::Gauge)?;
+        for (labels, figures) in rows() {
+            ConstGauge::new(figures.kept as i64).encode(kept.encode_family(&labels)?)?;
+        }
+        let help = "Records of failed calls.";
+        let mut written = describe(to, "wharf_dead_letters_written", help, MetricType::Counter)?;
+        for (labels, figures) in rows() {
+            ConstCounter::new(figures.written).encode(written.encode_family(&labels)?)?;
+        }
+        let help = "Of these, dropped because there were too many.";
+        let mut dropped = describe(to, "wharf_dead_letters_dropped", help, MetricType::Counter)?;
+        for (labels, figures) in rows() {
+            ConstCounter::new(figures.dropped).encode(dropped.encode_family(&labels)?)?;
         }
         Ok(())
     }
@@ -259,31 +322,4 @@ fn resident_bytes() -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::metrics::{Books, Handshake};
-
-    #[test]
-    fn a_text_that_prometheus_reads() {
-        let books = Books::default();
-        let counts = books.of(&"acme".into(), "* /a\"b");
-        counts.receive(5);
-        counts.finish_batch(1, 5);
-        counts.finish_batch(3, 9);
-        counts.shake_hands(Handshake::Accepted);
-        books.refuse(404);
-        let text = text(books.report(), 0, &Status::default());
-        for line in [
-            "# TYPE wharf_messages_in counter",
-            "wharf_messages_in_total{tenant=\"acme\",route=\"* /a\\\"b\"} 1",
-            "wharf_handshakes_total{tenant=\"acme\",route=\"* /a\\\"b\",outcome=\"accepted\"} 1",
-            "wharf_batch_messages_bucket{le=\"4.0\",tenant=\"acme\",route=\"* /a\\\"b\"} 2",
-            "wharf_batch_messages_bucket{le=\"+Inf\",tenant=\"acme\",route=\"* /a\\\"b\"} 2",
-            "wharf_http_refused_total{status=\"404\"} 1",
-            "wharf_draining 0.0",
-            "# EOF",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
-        }
-    }
-}
+mod tests;

@@ -29,6 +29,7 @@ pub(crate) use self::question::Question;
 pub use self::settings::{AdminScope, AdminSettings, AdminToken, new_admin_token};
 pub(crate) use self::status::Status;
 use crate::capability::GuestLogs;
+use crate::dead_letters::DeadLetters;
 
 /// The running listener. Dropping it ends it.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct AdminParts {
     pub(crate) status: Arc<Status>,
     /// What handlers of all tenants say.
     pub(crate) logs: GuestLogs,
+    /// What their calls were about that failed.
+    pub(crate) dead_letters: DeadLetters,
 }
 
 impl Admin {

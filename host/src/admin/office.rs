@@ -20,6 +20,7 @@ use super::question::{Question, ask_all};
 use super::settings::AdminToken;
 use super::{AdminParts, Status, api, exposition};
 use crate::capability::GuestLogs;
+use crate::dead_letters::DeadLetters;
 use crate::metrics::Report;
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -32,6 +33,7 @@ pub(super) struct Office {
     pub(super) workers: Vec<UnboundedSender<Question>>,
     pub(super) status: Arc<Status>,
     pub(super) logs: GuestLogs,
+    pub(super) dead_letters: DeadLetters,
     /// Cloned once for each stream of a log.
     pub(super) streams: Rc<()>,
     access: RefCell<Access>,
@@ -53,11 +55,13 @@ impl Office {
             workers,
             status,
             logs,
+            dead_letters,
         } = parts;
         Self {
             workers,
             status,
             logs,
+            dead_letters,
             streams: Rc::default(),
             access: RefCell::new(Access::new(settings.tokens, Instant::now())),
             unseen: Cell::default(),
@@ -170,7 +174,8 @@ impl Office {
 
     async fn metrics(&self) -> Response<Body> {
         let (report, silent) = self.report().await;
-        let text = exposition::text(report, silent, &self.status);
+        let letters = self.dead_letters.figures();
+        let text = exposition::text(report, letters, silent, &self.status);
         with_type(StatusCode::OK, exposition::CONTENT_TYPE, text)
     }
 

@@ -3,6 +3,7 @@
 //! Built once and swapped whole; nothing in it changes, so every worker reads it without a lock. It
 //! holds settings and ids, never programs or sessions.
 
+mod after_trap;
 mod destination;
 mod grants;
 mod pattern;
@@ -20,6 +21,7 @@ use bytes::Bytes;
 
 pub(crate) use crate::id::{ProgramId, RouteId};
 use crate::mailbox::OutboxConfig;
+pub use after_trap::AfterTrap;
 pub use destination::Destination;
 pub(crate) use destination::split as split_authority;
 pub use grants::Grants;
@@ -62,6 +64,10 @@ pub(crate) struct Route {
     pub(crate) instance: InstanceModel,
     /// How long an instance has nothing to do before it sleeps; `None`: it never does.
     pub(crate) idle: Option<Duration>,
+    /// What becomes of an instance's sessions when its guest fails.
+    pub(crate) after_trap: AfterTrap,
+    /// Whether calls that failed leave a dead letter.
+    pub(crate) dead_letters: bool,
     /// To whom it belongs: part of every name that its component can write, and never written by it.
     pub(crate) tenant: Arc<str>,
     /// What its component may use beside its sessions.
@@ -88,6 +94,8 @@ impl Route {
             outbox: Arc::new(WebSocketSettings::default().outbox()),
             instance: InstanceModel::default(),
             idle: None,
+            after_trap: AfterTrap::Close,
+            dead_letters: true,
             tenant: DEFAULT_TENANT.into(),
             grants: Arc::default(),
             settings: Arc::default(),

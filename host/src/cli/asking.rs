@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::client::encoded;
 use super::shown;
 use super::table::print;
-use super::{Command, Kick, Logs, OfTenant, Publish, Reach, Sessions, Topics, parse};
+use super::{Command, DeadLetters, Kick, Logs, OfTenant, Publish, Reach, Sessions, Topics, parse};
 
 const JSON: &str = "application/json";
 /// How long `wharf logs` listens without `--follow`.
@@ -26,6 +26,7 @@ pub(super) async fn run(command: Command) -> Result<()> {
         Command::Topics(topics) => list_topics(&topics).await,
         Command::Publish(publish) => send(&publish).await,
         Command::Logs(logs) => listen(&logs).await,
+        Command::DeadLetters(letters) => list_dead_letters(&letters).await,
         Command::Drain(reach) => drain(&reach).await,
         Command::Token { .. } => unreachable!("it asks nobody"),
     }
@@ -82,6 +83,45 @@ async fn list_topics(topics: &Topics) -> Result<()> {
     }
     let all = pages(&of.reach, &path, "topics").await?;
     tell(&of.reach, &all, shown::topics)
+}
+
+async fn list_dead_letters(letters: &DeadLetters) -> Result<()> {
+    let of = &letters.of;
+    let client = of.reach.client();
+    let delete = async |path: &str| {
+        let answer = client.ask(Method::DELETE, path, JSON, "").await?;
+        tell(&of.reach, &answer, |answer| {
+            format!("{} deleted", answer["deleted"])
+        })
+    };
+    let Some(incident) = &letters.incident else {
+        let path = path_of(of, "dead-letters").await?;
+        if letters.delete_all {
+            return delete(&path).await;
+        }
+        let all = pages(&of.reach, &path, "dead_letters").await?;
+        return tell(&of.reach, &all, shown::dead_letters);
+    };
+    // Whose it is need not be known.
+    let mut path = format!("/v1/dead-letters/{}", encoded(incident));
+    if let Some(tenant) = &of.tenant {
+        path = format!(
+            "/v1/tenants/{}/dead-letters/{}",
+            encoded(tenant),
+            encoded(incident)
+        );
+    }
+    let letter = client.get(&path).await?;
+    if letters.delete {
+        let tenant = super::text(&letter, "tenant");
+        let path = format!(
+            "/v1/tenants/{}/dead-letters/{}",
+            encoded(&tenant),
+            encoded(incident)
+        );
+        return delete(&path).await;
+    }
+    tell(&of.reach, &letter, shown::dead_letter)
 }
 
 async fn end(kick: &Kick) -> Result<()> {

@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Publish(Publish),
     /// Shows what the handlers of a tenant log, as it comes.
     Logs(Logs),
+    /// Lists calls of handlers that failed, or shows what one was about.
+    DeadLetters(DeadLetters),
     /// Asks all clients to leave and ends the server, as SIGTERM does (operators).
     Drain(Reach),
     /// Makes a token for the API, and its hash for the configuration.
@@ -121,6 +123,21 @@ pub(crate) struct Publish {
     /// Sends a binary message.
     #[arg(long)]
     binary: bool,
+    #[command(flatten)]
+    of: OfTenant,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadLetters {
+    /// The incident, as the client was told in its close reason, or the log has it; without it, all
+    /// are listed.
+    incident: Option<String>,
+    /// Throws that one away.
+    #[arg(long, requires = "incident")]
+    delete: bool,
+    /// Throws all of the tenant's away.
+    #[arg(long, conflicts_with_all = ["incident", "delete"])]
+    delete_all: bool,
     #[command(flatten)]
     of: OfTenant,
 }

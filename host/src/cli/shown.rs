@@ -88,14 +88,70 @@ pub(super) fn members(answer: &Value) -> String {
     table.lines()
 }
 
+pub(super) fn dead_letters(answer: &Value) -> String {
+    let mut table = Table::new([
+        "INCIDENT", "WHEN", "ROUTE", "CALL", "KIND", "MESSAGES", "THEN",
+    ]);
+    for letter in rows(answer, "dead_letters") {
+        table.row([
+            text(letter, "incident"),
+            moment(letter),
+            text(letter, "route"),
+            text(letter, "call"),
+            text(letter, "kind"),
+            text(letter, "message_count"),
+            text(letter, "outcome"),
+        ]);
+    }
+    table.lines()
+}
+
+/// What one failed call was about, with its messages below.
+pub(super) fn dead_letter(answer: &Value) -> String {
+    let mut about = Table::new(["", ""]);
+    for (key, _) in answer.as_object().into_iter().flatten() {
+        let value = match key.as_str() {
+            "messages" => continue,
+            "at" => moment(answer),
+            "sessions" => {
+                let names = rows(answer, "sessions").iter().filter_map(Value::as_str);
+                names.collect::<Vec<_>>().join(" ")
+            }
+            _ => text(answer, key),
+        };
+        about.row([key.replace('_', " "), value]);
+    }
+    let mut messages = Table::new(["SESSION", "KIND", "BYTES", "PAYLOAD"]);
+    for message in rows(answer, "messages") {
+        let mut payload = match message["text"].as_str() {
+            Some(text) => text.to_owned(),
+            None => format!("(base64) {}", text(message, "base64")),
+        };
+        if message["is_cut"].as_bool() == Some(true) {
+            payload.push('…');
+        }
+        let (session, kind) = (text(message, "session"), text(message, "kind"));
+        messages.row([session, kind, text(message, "bytes"), payload]);
+    }
+    let about = about.lines().trim_start().to_owned();
+    match rows(answer, "messages") {
+        [] => about,
+        _ => format!("{about}\n\n{}", messages.lines()),
+    }
+}
+
+/// When something was, in words.
+fn moment(row: &Value) -> String {
+    let seconds = row["at"].as_f64().unwrap_or_default().clamp(0.0, 4e9);
+    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds))
+}
+
 /// A line of a log: when, how grave, where, what.
 pub(super) fn log_line(line: &Value) -> String {
     if let Some(missed) = line["missed_lines"].as_u64() {
         return format!("({missed} lines were missed: this reader was too slow)");
     }
-    let seconds = line["at"].as_f64().unwrap_or_default().clamp(0.0, 4e9);
-    let at = SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds);
-    let date = httpdate::fmt_http_date(at);
+    let date = moment(line);
     let time = date.split(' ').nth(4).unwrap_or_default();
     let session = match line["session_number"].as_u64() {
         Some(session) => format!(" session {session}"),

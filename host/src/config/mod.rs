@@ -4,6 +4,7 @@
 //! Starts nothing: the server is built from what comes out.
 
 mod admin;
+mod dead_letters;
 mod deployments;
 mod document;
 mod log;
@@ -28,6 +29,7 @@ pub use self::value::duration as parse_duration;
 use crate::admin::AdminSettings;
 use crate::capability::LogLimits;
 use crate::catalog::{self, Catalog, Page, ProgramId, Target, TopicRule};
+use crate::dead_letters::DeadLetterSettings;
 use crate::guest::EngineConfig;
 use crate::ingress::{IngressLimits, TlsFiles};
 use crate::outbound::OutboundSettings;
@@ -52,6 +54,8 @@ pub struct Config {
     pub deployments: Option<DeploymentSettings>,
     /// Where operators reach the server; `None` is nowhere.
     pub admin: Option<AdminSettings>,
+    /// How much is kept of guest calls that failed.
+    pub dead_letters: DeadLetterSettings,
     /// How much the handlers of a tenant may log.
     pub log: LogLimits,
     /// What holds for connections that handlers open.
@@ -164,6 +168,7 @@ fn read(document: &Document<'_>, top: &Section<'_, '_>, folder: &Path) -> Config
         section.finish();
     }
     config.admin = admin::settings(top, &mut config.warnings);
+    config.dead_letters = dead_letters::settings(top);
     config.log = log::limits(top);
     config.outbound = outbound::settings(top, folder);
     config.storage = storage::storage(top, folder);

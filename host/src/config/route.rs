@@ -8,7 +8,8 @@ use wharf_protocol::origin_allowed;
 
 use super::document::Section;
 use crate::catalog::{
-    self, Grants, InstanceModel, OriginRule, Page, Rollout, Settings, Template, WebSocketSettings,
+    self, AfterTrap, Grants, InstanceModel, OriginRule, Page, Rollout, Settings, Template,
+    WebSocketSettings,
 };
 use crate::guest::GuestLimits;
 
@@ -31,6 +32,10 @@ pub struct RouteConfig {
     pub instance: InstanceModel,
     /// How long an instance has nothing to do before it sleeps; `None`: it never does.
     pub idle: Option<Duration>,
+    /// What becomes of an instance's sessions when its component fails.
+    pub after_trap: AfterTrap,
+    /// Whether calls that failed leave a dead letter.
+    pub dead_letters: bool,
     /// Who may connect from a browser.
     pub origins: OriginRule,
     /// What it speaks.
@@ -74,6 +79,8 @@ pub(super) fn served(section: &Section<'_, '_>, has_storage: bool) -> RouteConfi
         component: PathBuf::new(),
         instance: instance(section, params.as_deref()),
         idle: None,
+        after_trap: after_trap(section),
+        dead_letters: true,
         origins: origins(section),
         subprotocols: subprotocols(section),
         websocket: WebSocketSettings::default(),
@@ -84,6 +91,7 @@ pub(super) fn served(section: &Section<'_, '_>, has_storage: bool) -> RouteConfi
         rollout: None,
     };
     section.duration_or_off("idle", &mut route.idle);
+    section.flag("dead_letters", &mut route.dead_letters);
     if let Some(section) = section.section("grants", "[route.grants]") {
         route.grants = grants(&section);
         if route.grants.need_storage(&route.instance) && !has_storage {
@@ -217,6 +225,36 @@ fn instance(section: &Section<'_, '_>, params: Option<&[String]>) -> InstanceMod
             }
         },
     }
+}
+
+/// `after_trap`, and the two keys that only a restart has.
+fn after_trap(section: &Section<'_, '_>) -> AfterTrap {
+    const AFTER_TRAP: &str = "right is \"close\" or \"restart\"";
+    const ONLY_RESTART: &str = "only `after_trap = \"restart\"` has it";
+    let mut after_trap = match section.text("after_trap", AFTER_TRAP).as_deref() {
+        None | Some("close") => AfterTrap::Close,
+        Some("restart") => AfterTrap::RESTART,
+        Some(_) => {
+            section.refuse("after_trap", AFTER_TRAP);
+            return AfterTrap::Close;
+        }
+    };
+    let (has_max, has_within) = (section.has("traps_max"), section.has("traps_within"));
+    if let AfterTrap::Restart {
+        traps_max,
+        traps_within,
+    } = &mut after_trap
+    {
+        section.count("traps_max", 1..=100, traps_max);
+        section.duration("traps_within", traps_within);
+    } else {
+        for (key, is_there) in [("traps_max", has_max), ("traps_within", has_within)] {
+            if is_there {
+                section.refuse(key, ONLY_RESTART);
+            }
+        }
+    }
+    after_trap
 }
 
 fn origins(section: &Section<'_, '_>) -> OriginRule {

@@ -10,9 +10,8 @@ use wharf_protocol::deflate;
 use super::hosted::Use;
 use super::{Dispatcher, placement};
 use crate::catalog::Route;
-use crate::fault::{Fault, HostFault};
+use crate::fault::{Fault, HostFault, Incident};
 use crate::guest::{Acceptance, Rejection};
-use crate::id::IncidentId;
 use crate::mailbox::{Connecting, Facts, SendError, Work};
 use crate::request::Request;
 use crate::topics::RECOVER_SUBPROTOCOL;
@@ -262,7 +261,7 @@ impl Dispatcher {
         let Ok(()) = queued else { return Ok(None) };
         match answered.await {
             Ok(Ok(answer)) => Ok(Some((usage, answer))),
-            Ok(Err(fault)) => Err(Refusal::for_fault(&fault)),
+            Ok(Err(incident)) => Err(Refusal::for_incident(&incident)),
             Err(_) => Ok(None),
         }
     }
@@ -326,7 +325,7 @@ impl Refusal {
         }
     }
 
-    fn for_fault(fault: &Fault) -> Self {
+    fn for_incident(Incident { id, fault }: &Incident) -> Self {
         match fault {
             Fault::Host(HostFault::InstancesExhausted) => {
                 let retry_after_seconds = Some(RETRY_AFTER_SECONDS);
@@ -336,9 +335,7 @@ impl Refusal {
                 }
             }
             Fault::Guest(_) | Fault::Host(_) => {
-                let incident = IncidentId::random();
-                tracing::warn!(%incident, label = fault.label(), "handshake refused: {fault}");
-                Self::plain(500, &format!("The handler failed. Incident {incident}\n"))
+                Self::plain(500, &format!("The handler failed. Incident {id}\n"))
             }
         }
     }

@@ -17,16 +17,20 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use wharf_protocol::Instant;
 
+use super::aftermath::{Call, Failure};
 use super::hosted::{Answer, Inbox, Version};
 use super::runner::{refuse_waiting, surroundings};
 use super::{Dispatcher, Hosted};
 use crate::clock::Armed;
-use crate::fault::{Fault, GuestFault};
+use crate::fault::{Fault, GuestFault, Incident};
 use crate::guest::{Acceptance, Floor, Incoming, Stage};
 use crate::mailbox::{Batch, Connecting, Outbox, TimerCall, Work};
 
 /// Serves an instance from its start to its end.
-pub(super) async fn serve(dispatcher: &Dispatcher, hosted: &Rc<Hosted>) -> Result<(), Fault> {
+pub(super) async fn serve(
+    dispatcher: &Dispatcher,
+    hosted: &Rc<Hosted>,
+) -> Result<(), Box<Failure>> {
     let Version { route, program } = hosted.version();
     let start = Box::pin(Stage::start(
         &program,
@@ -34,10 +38,7 @@ pub(super) async fn serve(dispatcher: &Dispatcher, hosted: &Rc<Hosted>) -> Resul
     ));
     let stage = match start.await {
         Ok(stage) => stage,
-        Err(fault) => {
-            refuse_waiting(hosted, &fault);
-            return Err(fault);
-        }
+        Err(fault) => return Err(Failure::new(fault, Call::Start)),
     };
     let director = Rc::new(Director {
         dispatcher: dispatcher.clone(),
@@ -57,11 +58,12 @@ pub(super) async fn serve(dispatcher: &Dispatcher, hosted: &Rc<Hosted>) -> Resul
     let counts = hosted.counts();
     let outcome = poll_fn(|context| counts.time(|| run.as_mut().poll(context))).await;
     director.disarm();
-    if let Err(fault) = &outcome {
-        director.refuse_asked(fault);
-        refuse_waiting(hosted, fault);
-    }
-    outcome
+    outcome.map_err(|fault| {
+        let failure = Failure::new(fault, Call::Conversations);
+        director.refuse_asked(failure.incident());
+        refuse_waiting(hosted, failure.incident());
+        failure
+    })
 }
 
 /// Who directs one instance from inside of its Store.
@@ -290,11 +292,11 @@ impl Director {
         self.asked.borrow_mut().remove(&question)
     }
 
-    fn refuse_asked(&self, fault: &Fault) {
+    fn refuse_asked(&self, incident: &Incident) {
         for (_, whom) in std::mem::take(&mut *self.asked.borrow_mut()) {
             match whom {
-                Whom::Client(answer) => drop(answer.send(Err(fault.clone()))),
-                Whom::Timer(answer) => drop(answer.send(Err(fault.clone()))),
+                Whom::Client(answer) => drop(answer.send(Err(incident.clone()))),
+                Whom::Timer(answer) => drop(answer.send(Err(incident.fault.clone()))),
             }
         }
     }

@@ -9,13 +9,13 @@ use wharf_protocol::Cause;
 
 use super::placement::InstanceKey;
 use crate::catalog::Route;
-use crate::fault::Fault;
+use crate::fault::Incident;
 use crate::guest::{Acceptance, Program, Rejection};
 use crate::mailbox::{self, Members, Stop, Work};
 use crate::metrics::Counts;
 
 /// What a handler said about a handshake.
-pub(crate) type Answer = Result<Result<Acceptance, Rejection>, Fault>;
+pub(crate) type Answer = Result<Result<Acceptance, Rejection>, Incident>;
 /// The queue of an instance.
 pub(crate) type Inbox = mailbox::Inbox<Answer>;
 

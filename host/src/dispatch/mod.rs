@@ -5,6 +5,7 @@
 //! [`PeerCommand`].
 
 mod admission;
+mod aftermath;
 mod conversing;
 mod counting;
 mod hosted;
@@ -27,6 +28,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use wharf_protocol::Cause;
 
 pub(crate) use self::admission::{Admission, PeerCommand, Refusal, Seat, Ticket};
+use self::aftermath::Traps;
 use self::counting::Ledger;
 pub(crate) use self::counting::label;
 pub(crate) use self::hosted::{Hosted, Inbox, Use};
@@ -36,6 +38,7 @@ use self::placement::InstanceKey;
 pub(crate) use self::rollout::Served;
 use crate::capability::Services;
 use crate::catalog::{Catalog, Route, Target};
+use crate::dead_letters::DeadLetters;
 use crate::mailbox::{Lane, Stop, Work};
 
 /// What is counted while the server runs; read from any thread.
@@ -80,6 +83,10 @@ struct Shared {
     waiting: RefCell<HashMap<Arc<str>, Rc<Semaphore>>>,
     /// Instances that are to be replaced, when it is their turn.
     outdated: RefCell<VecDeque<Rc<Hosted>>>,
+    /// The last traps of instances that went on, by serial number.
+    traps: RefCell<HashMap<u64, Traps>>,
+    /// `None` if nobody could read them.
+    dead_letters: Option<DeadLetters>,
 }
 
 /// What a dispatcher is made of.
@@ -89,6 +96,7 @@ pub(crate) struct DispatcherParts {
     pub(crate) served: Served,
     pub(crate) peers: Arc<[UnboundedSender<PeerCommand>]>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) dead_letters: Option<DeadLetters>,
 }
 
 impl Dispatcher {
@@ -112,6 +120,8 @@ impl Dispatcher {
             rung: RefCell::new(Some(rung)),
             waiting: RefCell::default(),
             outdated: RefCell::default(),
+            traps: RefCell::default(),
+            dead_letters: parts.dead_letters,
         }))
     }
 
@@ -252,6 +262,7 @@ impl Dispatcher {
             self.services().timers.forget(hosted.serial());
         }
         self.hide(hosted);
+        self.0.traps.borrow_mut().remove(&hosted.serial());
         if self
             .0
             .hosted

@@ -69,7 +69,8 @@ impl Dispatcher {
         hosted.retire();
     }
 
-    fn update(&self, hosted: &Hosted) {
+    /// It runs the newest version when it starts next.
+    pub(super) fn update(&self, hosted: &Hosted) {
         if let Some(version) = self.newest(&hosted.route()) {
             hosted.set_version(version);
         }

@@ -1,22 +1,22 @@
 //! The task of one instance: takes its work in order and makes the guest calls, one at a time.
 //!
-//! Owns the Store. A fault drops it, never to be entered again, and ends the sessions that were
-//! bound to it; sleep drops it and touches no session.
+//! Owns the Store. A fault drops it, never to be entered again; what becomes of its sessions is
+//! decided in [`super::aftermath`]. Sleep drops it and touches no session.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::aftermath::{Call, Failure};
 use super::hosted::{Version, Wakefulness};
 use super::sleep::Idleness;
 use super::swap::swap;
 use super::{Dispatcher, Hosted, conversing};
 use crate::capability::{Services, Surroundings};
 use crate::catalog::Route;
-use crate::fault::{Fault, HostFault};
+use crate::fault::{Fault, HostFault, Incident};
 use crate::guest::{Acceptance, Instance};
-use crate::id::IncidentId;
 use crate::mailbox::{Connecting, Outbox, Stop, TimerCall, Work};
 use crate::metrics::Counts;
 
@@ -30,24 +30,29 @@ enum End {
 
 /// Serves an instance from its start, or from its waking, to its end or to its sleep.
 pub(super) async fn run(dispatcher: Dispatcher, hosted: Rc<Hosted>) {
-    let outcome = if hosted.program().converses() {
-        let ended = conversing::serve(&dispatcher, &hosted).await;
-        ended.map(|()| End::Vacant)
-    } else {
-        serve(&dispatcher, &hosted).await
-    };
-    match outcome {
-        Ok(End::Idle) => return dispatcher.put_to_sleep(&hosted),
-        Ok(End::Vacant) => dispatcher.forget(&hosted),
-        Err(fault) => {
-            dispatcher.forget(&hosted);
-            fail(&dispatcher, &hosted, fault);
+    loop {
+        let outcome = if hosted.program().converses() {
+            let ended = conversing::serve(&dispatcher, &hosted).await;
+            ended.map(|()| End::Vacant)
+        } else {
+            serve(&dispatcher, &hosted).await
+        };
+        match outcome {
+            Ok(End::Idle) => return dispatcher.put_to_sleep(&hosted),
+            Ok(End::Vacant) => {
+                dispatcher.forget(&hosted);
+                break;
+            }
+            Err(failure) => match dispatcher.settle(&hosted, &failure) {
+                None => break,
+                Some(after) => Box::pin(tokio::time::sleep(after)).await,
+            },
         }
     }
     hosted.inbox().abandon();
 }
 
-async fn serve(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<End, Fault> {
+async fn serve(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<End, Box<Failure>> {
     let services = dispatcher.services();
     let (inbox, members) = (hosted.inbox(), hosted.members());
     let counts = hosted.counts();
@@ -71,10 +76,15 @@ async fn serve(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<End, Fault> {
                 drop(connecting.answer.send(Ok(Ok(Acceptance::default()))))
             }
             Work::Open(outbox) => {
-                corked(services, counts, pin!(instance.on_open(outbox.id()))).await?
+                let outcome = corked(services, counts, pin!(instance.on_open(outbox.id()))).await;
+                outcome.map_err(|fault| Failure::new(fault, Call::Open(outbox)))?;
             }
             Work::Messages(batch) => {
                 let outcome = corked(services, counts, pin!(instance.on_messages(&batch))).await;
+                let outcome = outcome.map_err(|fault| {
+                    let messages = dispatcher.copy_batch(hosted, &batch);
+                    Failure::new(fault, Call::Messages(messages))
+                });
                 inbox.finish(batch);
                 outcome?;
             }
@@ -83,26 +93,24 @@ async fn serve(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<End, Fault> {
                 let call = Box::pin(instance.on_control(outbox.id(), &frame));
                 let outcome = corked(services, counts, pin!(call)).await;
                 inbox.finish_control(&outbox, &frame);
-                outcome?;
+                outcome.map_err(|fault| {
+                    let frame = dispatcher.copy_frame(&outbox, &frame);
+                    Failure::new(fault, Call::Control(frame))
+                })?;
             }
             // Its guest has forgotten a session that was turned away.
             Work::Close(outbox, _) if members.get(outbox.id()).is_none() => {}
             Work::Close(outbox, ending) => {
-                let outcome = corked(
-                    services,
-                    counts,
-                    pin!(instance.on_close(outbox.id(), &ending)),
-                )
-                .await;
-                if outcome.is_ok() {
-                    members.remove(outbox.id());
-                    dispatcher.count_session(hosted, false);
-                }
-                outcome?;
+                let call = instance.on_close(outbox.id(), &ending);
+                let outcome = corked(services, counts, pin!(call)).await;
+                // It was told, whatever came of it.
+                dispatcher.release(hosted, &outbox);
+                outcome.map_err(|fault| Failure::new(fault, Call::Close(outbox)))?;
             }
             Work::Timer(call) => Box::pin(ring(&mut instance, services, counts, call)).await?,
             Work::Outdated => {
-                Box::pin(swap(dispatcher, hosted, &mut instance)).await?;
+                let swapped = Box::pin(swap(dispatcher, hosted, &mut instance)).await;
+                swapped.map_err(|fault| Failure::new(fault, Call::ExportState))?;
                 idleness = Idleness::new(&services.lane.clock, hosted.route().idle);
             }
             Work::Vacated if hosted.may_end() => return Ok(End::Vacant),
@@ -113,15 +121,18 @@ async fn serve(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<End, Fault> {
 }
 
 /// Starts the instance: at once if it is new, and for something that needs it if it sleeps.
-async fn begin(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<Result<Instance, End>, Fault> {
+async fn begin(
+    dispatcher: &Dispatcher,
+    hosted: &Hosted,
+) -> Result<Result<Instance, End>, Box<Failure>> {
     let start = async || {
         let version = hosted.version();
         let surroundings = surroundings(dispatcher, hosted, &version.route);
         Instance::start(&version.program, surroundings).await
     };
-    let refuse = |fault: &Fault| refuse_waiting(hosted, fault);
+    let failed = |fault| Failure::new(fault, Call::Start);
     if hosted.wakefulness() == Wakefulness::Awake {
-        return start().await.inspect_err(refuse).map(Ok);
+        return start().await.map(Ok).map_err(failed);
     }
     while let Some(work) = hosted.inbox().take() {
         match work {
@@ -129,22 +140,20 @@ async fn begin(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<Result<Instan
             Work::Timer(call) if !call.wanted.get() => drop(call.answer.send(Ok(()))),
             Work::Close(outbox, _) if hosted.members().get(outbox.id()).is_none() => {}
             Work::Vacated if hosted.may_end() => return Ok(Err(End::Vacant)),
-            // It starts with the newest version.
-            Work::Draining | Work::Vacated | Work::Outdated => {}
+            // It fell asleep, or its guest failed, before it came to that.
+            Work::Outdated => dispatcher.update(hosted),
+            Work::Draining | Work::Vacated => {}
             work => {
                 hosted.inbox().put_back(work);
                 match dispatcher.wake(hosted, &start).await {
                     Ok(instance) => return Ok(Ok(instance)),
                     Err(fault @ Fault::Host(HostFault::InstancesExhausted)) => {
-                        turn_away(dispatcher, hosted, &fault);
+                        turn_away(dispatcher, hosted, fault);
                         if hosted.may_end() {
                             return Ok(Err(End::Vacant));
                         }
                     }
-                    Err(fault) => {
-                        refuse(&fault);
-                        return Err(fault);
-                    }
+                    Err(fault) => return Err(failed(fault)),
                 }
             }
         }
@@ -171,18 +180,19 @@ pub(super) fn surroundings(
 async fn connect(
     instance: &mut Instance,
     connecting: Connecting<super::hosted::Answer>,
-) -> Result<(), Fault> {
-    match instance.on_connect(&connecting.request).await {
-        Ok(answer) => {
-            // A client that has left no longer waits for it.
-            let _ = connecting.answer.send(Ok(answer));
-            Ok(())
-        }
+) -> Result<(), Box<Failure>> {
+    let outcome = instance.on_connect(&connecting.request).await;
+    let (answer, failed) = match outcome {
+        Ok(answer) => (Ok(answer), Ok(())),
         Err(fault) => {
-            let _ = connecting.answer.send(Err(fault.clone()));
-            Err(fault)
+            let incident = Incident::from(fault);
+            let failure = Failure::new(incident.clone(), Call::Connect);
+            (Err(incident), Err(failure))
         }
-    }
+    };
+    // A client that has left no longer waits for it.
+    let _ = connecting.answer.send(answer);
+    failed
 }
 
 /// Tells the handler of a timer, unless it was cancelled while it waited.
@@ -191,7 +201,7 @@ async fn ring(
     services: &Services,
     counts: &Counts,
     call: TimerCall,
-) -> Result<(), Fault> {
+) -> Result<(), Box<Failure>> {
     let outcome = if call.wanted.get() {
         corked(services, counts, pin!(instance.on_timer(&call.name))).await
     } else {
@@ -199,14 +209,15 @@ async fn ring(
     };
     // Who asked waits for it as long as the worker lives.
     let _ = call.answer.send(outcome.clone());
-    outcome
+    outcome.map_err(|fault| Failure::new(fault, Call::Timer(call.name)))
 }
 
 /// The instance could not start: tells those who wait for it why.
-pub(super) fn refuse_waiting(hosted: &Hosted, fault: &Fault) {
+pub(super) fn refuse_waiting(hosted: &Hosted, incident: &Incident) {
+    let fault = &incident.fault;
     while let Some(work) = hosted.inbox().take() {
         match work {
-            Work::Connect(connecting) => drop(connecting.answer.send(Err(fault.clone()))),
+            Work::Connect(connecting) => drop(connecting.answer.send(Err(incident.clone()))),
             Work::Timer(call) => drop(call.answer.send(Err(fault.clone()))),
             Work::Messages(batch) => hosted.inbox().finish(batch),
             Work::Control(outbox, frame) => hosted.inbox().finish_control(&outbox, &frame),
@@ -234,10 +245,11 @@ pub(super) async fn corked<T>(
 
 /// The instance sleeps and found no slot to wake in: what waits for it is refused, and the sessions
 /// that it is about end. The others sleep on.
-fn turn_away(dispatcher: &Dispatcher, hosted: &Hosted, fault: &Fault) {
+fn turn_away(dispatcher: &Dispatcher, hosted: &Hosted, fault: Fault) {
     let (inbox, members) = (hosted.inbox(), hosted.members());
-    let incident = IncidentId::random();
-    let stop = |outbox: &Outbox| outbox.stop(Stop::Now(fault.cause(incident)));
+    let incident = Incident::from(fault);
+    let fault = &incident.fault;
+    let stop = |outbox: &Outbox| outbox.stop(Stop::Now(incident.cause()));
     let mut unheard = 0;
     let mut forget = |outbox: &Outbox| {
         if members.remove(outbox.id()).is_some() {
@@ -264,7 +276,7 @@ fn turn_away(dispatcher: &Dispatcher, hosted: &Hosted, fault: &Fault) {
                 inbox.finish_control(&outbox, &frame);
             }
             Work::Close(outbox, _) => forget(&outbox),
-            Work::Connect(connecting) => drop(connecting.answer.send(Err(fault.clone()))),
+            Work::Connect(connecting) => drop(connecting.answer.send(Err(incident.clone()))),
             Work::Timer(call) => drop(call.answer.send(Err(fault.clone()))),
             // Looked at when all is refused.
             Work::Draining | Work::Vacated | Work::Outdated => {}
@@ -272,29 +284,6 @@ fn turn_away(dispatcher: &Dispatcher, hosted: &Hosted, fault: &Fault) {
     }
     let Version { route, program } = hosted.version();
     let (component, route, label) = (program.name(), &route.pattern, fault.label());
+    let incident = incident.id;
     tracing::warn!(%incident, component, route, label, unheard, "a sleeping instance could not wake: {fault}");
-}
-
-/// Ends the sessions of an instance that failed, under one incident.
-fn fail(dispatcher: &Dispatcher, hosted: &Hosted, fault: Fault) {
-    let incident = IncidentId::random();
-    let sessions = hosted.members().all();
-    let Version { route, program } = hosted.version();
-    let (component, route) = (program.name(), &route.pattern);
-    let (label, count) = (fault.label(), sessions.len());
-    hosted.counts().fail(label);
-    match fault.level() {
-        tracing::Level::ERROR => {
-            tracing::error!(%incident, component, route, label, sessions = count, "{fault}");
-        }
-        tracing::Level::WARN => {
-            tracing::warn!(%incident, component, route, label, sessions = count, "{fault}");
-        }
-        _ => tracing::debug!(%incident, component, route, label, sessions = count, "{fault}"),
-    }
-    for outbox in sessions {
-        hosted.members().remove(outbox.id());
-        dispatcher.count_session(hosted, false);
-        outbox.stop(Stop::Now(fault.cause(incident)));
-    }
 }

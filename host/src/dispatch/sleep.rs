@@ -105,14 +105,7 @@ impl Dispatcher {
 
     /// The instance has lost its Store, and its task is about to end.
     pub(super) fn put_to_sleep(&self, hosted: &Hosted) {
-        if hosted.wakefulness() == Wakefulness::Awake {
-            self.0.counters.count_asleep(true);
-            hosted.counts().change(|figures| {
-                figures.instances_live_now -= 1;
-                figures.instances_asleep_now += 1;
-            });
-        }
-        hosted.set_wakefulness(Wakefulness::Asleep);
+        self.lose_store(hosted, Wakefulness::Asleep);
         let serial = hosted.serial();
         let sessions = hosted.members().count();
         tracing::debug!(serial, sessions, "instance sleeps");
@@ -122,6 +115,18 @@ impl Dispatcher {
             has_rung: AtomicBool::new(false),
         };
         hosted.inbox().rest(Waker::from(Arc::new(bell)));
+    }
+
+    /// It has no Store any more.
+    pub(super) fn lose_store(&self, hosted: &Hosted, wakefulness: Wakefulness) {
+        if hosted.wakefulness() == Wakefulness::Awake {
+            self.0.counters.count_asleep(true);
+            hosted.counts().change(|figures| {
+                figures.instances_live_now -= 1;
+                figures.instances_asleep_now += 1;
+            });
+        }
+        hosted.set_wakefulness(wakefulness);
     }
 
     /// Gives a Store to an instance that sleeps. While all slots are taken it waits for one, in turn

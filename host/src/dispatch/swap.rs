@@ -34,12 +34,21 @@ pub(super) async fn swap(
     let bytes = state.as_ref().map_or(0, Vec::len);
     let (serial, sessions) = (hosted.serial(), hosted.members().count());
     let (from, to) = (route.generation, new.route.generation);
-    match succeed(dispatcher, hosted, &new, state).await {
+    let outcome = succeed(dispatcher, hosted, &new, state).await;
+    let pause = began.elapsed();
+    hosted.counts().change(|figures| {
+        match outcome {
+            Ok(_) => figures.swaps_done += 1,
+            Err(_) => figures.swaps_failed += 1,
+        }
+        figures.swap_pauses.note(pause);
+    });
+    match outcome {
         Ok(successor) => {
             *instance = successor;
             hosted.set_version(new);
             dispatcher.0.counters.swaps.fetch_add(1, Ordering::Relaxed);
-            let microseconds = began.elapsed().as_micros();
+            let microseconds = pause.as_micros();
             tracing::debug!(
                 serial,
                 from,

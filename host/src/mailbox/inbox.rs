@@ -211,6 +211,26 @@ impl Batch {
             || (!self.is_empty() && self.payload_bytes + payload_bytes > BATCH_BYTES_MAX)
     }
 
+    /// Takes out what is of one session; what that cost.
+    fn discard(&mut self, outbox: &Outbox) -> usize {
+        let mut cost = 0;
+        self.entries.retain(|entry| {
+            if entry.outbox.id() != outbox.id() {
+                return true;
+            }
+            let payload_bytes = match &entry.place {
+                Place::Text(range) | Place::Binary(range) => range.len(),
+                Place::Large(_, index) => self.large[*index as usize].len(),
+            };
+            self.payload_bytes -= payload_bytes;
+            outbox.finish_in_flight(payload_bytes + MESSAGE_COST_BYTES);
+            outbox.counts().finish(1, payload_bytes);
+            cost += payload_bytes + MESSAGE_COST_BYTES;
+            false
+        });
+        cost
+    }
+
     /// The call is over: tells each session that its messages are finished with.
     fn finish(&mut self) {
         if let Some(first) = self.entries.first() {
@@ -429,6 +449,26 @@ impl<Answer> Inbox<Answer> {
     /// What was taken comes first again.
     pub(crate) fn put_back(&self, work: Work<Answer>) {
         self.0.queue.borrow_mut().push_front(work);
+    }
+
+    /// Throws away what waits of a session that its guest will not hear of, but for its end.
+    pub(crate) fn discard(&self, outbox: &Outbox) {
+        let mut given_back = 0;
+        let mut queue = self.0.queue.borrow_mut();
+        queue.retain_mut(|work| match work {
+            Work::Messages(batch) => {
+                given_back += batch.discard(outbox);
+                !batch.is_empty()
+            }
+            Work::Control(from, call) if from.id() == outbox.id() => {
+                outbox.finish_in_flight(call.cost_bytes());
+                given_back += call.cost_bytes();
+                false
+            }
+            _ => true,
+        });
+        drop(queue);
+        self.give_back(given_back);
     }
 
     /// The call with that batch is over.

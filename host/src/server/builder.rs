@@ -14,17 +14,18 @@ use super::Server;
 use super::publisher::Publisher;
 use super::route::Route;
 use super::worker::{self, Control, Inlets, TopicsConfig, WorkerParts};
-use crate::admin::{Admin, AdminParts, AdminSettings, Status};
+use crate::admin::{Admin, AdminParts, AdminSettings, Question, Status};
 use crate::capability::{GuestLogs, LogLimits};
 use crate::catalog::{Page, TopicRule};
-use crate::dispatch::Counters;
+use crate::dead_letters::{DeadLetterSettings, DeadLetters};
+use crate::dispatch::{Counters, PeerCommand};
 use crate::guest::{Engine, EngineConfig};
 use crate::id::random_u64;
 use crate::ingress::{IngressLimits, Places, TlsFiles};
 use crate::kv::Kv;
 use crate::outbound::{Outbound, OutboundSettings};
 use crate::storage::{Storage, StorageSettings};
-use crate::timers::{self, TimerParts};
+use crate::timers::{self, Mail, TimerParts};
 use crate::topics::Parcel;
 
 /// Connections that the kernel keeps until a worker accepts them.
@@ -42,6 +43,7 @@ pub struct Builder {
     limits: IngressLimits,
     engine: EngineConfig,
     storage: Option<StorageSettings>,
+    dead_letters: DeadLetterSettings,
     log: LogLimits,
     outbound: OutboundSettings,
     admin: Option<AdminSettings>,
@@ -114,6 +116,14 @@ impl Builder {
         self
     }
 
+    /// Changes how much is kept of guest calls that failed; nothing is without [`Builder::admin`],
+    /// for nobody could read it.
+    #[must_use]
+    pub fn dead_letters(mut self, change: impl FnOnce(&mut DeadLetterSettings)) -> Self {
+        change(&mut self.dead_letters);
+        self
+    }
+
     /// Changes how much the handlers of a tenant may log.
     #[must_use]
     pub fn log(mut self, change: impl FnOnce(&mut LogLimits)) -> Self {
@@ -173,7 +183,9 @@ impl Builder {
         let (timer_addresses, mail) = timers::addresses(workers);
         let (topics, topic_inlets) = topics(self.topics, workers);
         let (questions, question_inlets) = channels(workers);
+        let dead_letters = DeadLetters::new(self.dead_letters);
         let parts = WorkerParts {
+            dead_letters: self.admin.is_some().then(|| dead_letters.clone()),
             origin: std::time::Instant::now(),
             run: random_u64(),
             served,
@@ -189,13 +201,7 @@ impl Builder {
             outbound,
         };
         let inlets = peers_in.into_iter().zip(mail);
-        let inlets = inlets.zip(topic_inlets).zip(question_inlets);
-        let inlets = inlets.map(|(((peers, timers), topics), questions)| Inlets {
-            peers,
-            timers,
-            topics,
-            questions,
-        });
+        let inlets = inlets.zip(topic_inlets).zip(question_inlets).map(inlets_of);
         let (controls, mut threads) = spawn_workers(&parts, &listeners, inlets)?;
         threads.extend(storage_thread);
         let status = Arc::new(Status::default());
@@ -205,6 +211,7 @@ impl Builder {
                 workers: questions,
                 status: status.clone(),
                 logs: parts.logs.clone(),
+                dead_letters,
             };
             Admin::start(listener, parts)
         });
@@ -252,6 +259,24 @@ fn spawn_workers(
         threads.push(thread);
     }
     Ok((controls, threads))
+}
+
+/// Where one worker reads what others send it.
+type Ends = (
+    (
+        (UnboundedReceiver<PeerCommand>, Mail),
+        UnboundedReceiver<Parcel>,
+    ),
+    UnboundedReceiver<Question>,
+);
+
+fn inlets_of((((peers, timers), topics), questions): Ends) -> Inlets {
+    Inlets {
+        peers,
+        timers,
+        topics,
+        questions,
+    }
 }
 
 /// A way to each worker, and its end there.

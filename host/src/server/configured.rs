@@ -29,6 +29,7 @@ impl Builder {
         if let Some(settings) = config.admin {
             self = self.admin(settings);
         }
+        self = self.dead_letters(|settings| *settings = config.dead_letters);
         self = self.log(|limits| *limits = config.log);
         self = self.outbound(|settings| *settings = config.outbound);
         config
@@ -44,6 +45,8 @@ impl From<RouteConfig> for Route {
             .component_file(config.component)
             .instance(config.instance)
             .idle(config.idle)
+            .after_trap(config.after_trap)
+            .dead_letters(config.dead_letters)
             .origins(config.origins)
             .subprotocols(config.subprotocols)
             .websocket(|settings| *settings = config.websocket)

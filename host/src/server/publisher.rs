@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::route::{Route, Source};
-use crate::catalog::{self, Catalog, Grants, Page, ProgramId, Rollout, RouteId, Target};
+use crate::catalog::{self, AfterTrap, Catalog, Grants, Page, ProgramId, Rollout, RouteId, Target};
 use crate::digest::Digest;
 use crate::dispatch::Served;
 use crate::guest::{Engine, GuestLimits, Program};
@@ -158,13 +158,7 @@ impl Publisher {
                 built
             }
         };
-        if route.idle.is_some() && built.program.converses() {
-            bail!(
-                "the route {} has `idle`, and its component is a conversation, which cannot sleep: \
-                 what it knows stands in its variables; leave `idle` out",
-                route.pattern
-            );
-        }
+        check_conversation(&route, &built.program)?;
         let wanted = route.rollout;
         let mut route = route.check(built.id)?;
         let identity = identity_of(&route);
@@ -237,6 +231,27 @@ impl Publisher {
         self.state = next;
         Ok((served, published))
     }
+}
+
+/// What a conversation knows stands in its variables, so it can do without them at no time.
+fn check_conversation(route: &Route, program: &Program) -> Result<()> {
+    if !program.converses() {
+        return Ok(());
+    }
+    let pattern = &route.pattern;
+    if route.idle.is_some() {
+        bail!(
+            "the route {pattern} has `idle`, and its component is a conversation, which cannot sleep: \
+             what it knows stands in its variables; leave `idle` out"
+        );
+    }
+    if route.after_trap != AfterTrap::Close {
+        bail!(
+            "the route {pattern} has `after_trap = \"restart\"`, and its component is a conversation: \
+             what it knows stands in its variables, which a trap takes with it; leave `after_trap` out"
+        );
+    }
+    Ok(())
 }
 
 fn identity_of(route: &catalog::Route) -> Identity {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::catalog::{
-    self, Grants, InstanceModel, OriginRule, ProgramId, Rollout, Settings, Target, Template,
-    WebSocketSettings,
+    self, AfterTrap, Grants, InstanceModel, OriginRule, ProgramId, Rollout, Settings, Target,
+    Template, WebSocketSettings,
 };
 use crate::guest::GuestLimits;
 
@@ -28,6 +28,8 @@ pub struct Route {
     pub(super) source: Option<Source>,
     pub(super) instance: Instances,
     pub(super) idle: Option<Duration>,
+    pub(super) after_trap: AfterTrap,
+    pub(super) dead_letters: bool,
     pub(super) origins: OriginRule,
     pub(super) subprotocols: Vec<String>,
     pub(super) websocket: WebSocketSettings,
@@ -53,6 +55,8 @@ impl Route {
             source: None,
             instance: Instances::Checked(InstanceModel::default()),
             idle: None,
+            after_trap: AfterTrap::default(),
+            dead_letters: true,
             origins: OriginRule::default(),
             subprotocols: Vec::new(),
             websocket: WebSocketSettings::default(),
@@ -106,6 +110,22 @@ impl Route {
     #[must_use]
     pub fn idle(mut self, idle: impl Into<Option<Duration>>) -> Self {
         self.idle = idle.into();
+        self
+    }
+
+    /// What becomes of an instance's sessions when its component fails. [`AfterTrap::Close`] by
+    /// default.
+    #[must_use]
+    pub fn after_trap(mut self, after_trap: AfterTrap) -> Self {
+        self.after_trap = after_trap;
+        self
+    }
+
+    /// Whether calls that failed leave a dead letter, with the messages that they were given, for
+    /// whoever may ask over the admin API. On by default.
+    #[must_use]
+    pub fn dead_letters(mut self, kept: bool) -> Self {
+        self.dead_letters = kept;
         self
     }
 
@@ -196,6 +216,8 @@ impl Route {
         route.websocket = self.websocket.into();
         route.instance = instance;
         route.idle = self.idle;
+        route.after_trap = self.after_trap;
+        route.dead_letters = self.dead_letters;
         route.tenant = self.tenant.into();
         route.grants = self.grants.into();
         route.settings = self.settings.into();

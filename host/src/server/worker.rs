@@ -20,6 +20,7 @@ use crate::admin::Question;
 use crate::capability::client::Launch;
 use crate::capability::{GuestLogs, Services};
 use crate::catalog::TopicRule;
+use crate::dead_letters::DeadLetters;
 use crate::dispatch::{Counters, Dispatcher, DispatcherParts, PeerCommand, Served};
 use crate::ingress::{Ingress, Places, Tls};
 use crate::kv::Kv;
@@ -67,6 +68,7 @@ pub(super) struct WorkerParts {
     pub(super) kv: Option<Kv>,
     pub(super) timers: Option<TimerParts>,
     pub(super) timer_addresses: Addresses,
+    pub(super) dead_letters: Option<DeadLetters>,
     pub(super) logs: GuestLogs,
     pub(super) outbound: Outbound,
 }
@@ -169,6 +171,7 @@ impl Worker {
             served: parts.served,
             peers: parts.peers,
             counters: parts.counters,
+            dead_letters: parts.dead_letters,
         });
         let ingress = Ingress::new(dispatcher.clone(), parts.places, parts.tls);
         Self {

@@ -91,7 +91,10 @@ pub(crate) fn launch(dispatcher: &Dispatcher, launch: Launch) {
     } else if hosted.is_closing() {
         outbox.stop(Stop::Gracefully(wharf_protocol::Cause::Restart));
     }
-    let _ = answer.send(outbox.id());
+    // The call that opened it has failed meanwhile, and its guest would never know the session.
+    if answer.send(outbox.id()).is_err() {
+        outbox.stop(Stop::Now(wharf_protocol::Cause::Unattended));
+    }
     let session = Box::new(Session::new(dispatcher, outbox, usage, opened.read_ahead));
     tokio::task::spawn_local(async move {
         session.await;

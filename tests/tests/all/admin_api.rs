@@ -27,12 +27,38 @@ pub(crate) struct Served {
     pub(crate) expired: String,
 }
 
-fn token() -> (String, String) {
+/// A new token and its hash.
+pub(crate) fn token() -> (String, String) {
     let made = run(&["token", "--json"]);
     assert!(made.status.success(), "{made:?}");
     let made: Value = serde_json::from_slice(&made.stdout).unwrap();
     let text = |key: &str| made[key].as_str().unwrap().to_owned();
     (text("token"), text("sha256"))
+}
+
+/// Asks an admin listener with curl; the status and the JSON of the answer.
+pub(crate) fn curl(admin: SocketAddr, token: &str, arguments: &[&str], path: &str) -> (u16, Value) {
+    let mut command = Command::new("curl");
+    command.args([
+        "--silent",
+        "--show-error",
+        "--max-time",
+        "20",
+        "--path-as-is",
+    ]);
+    command
+        .args(["--write-out", "\n%{http_code}"])
+        .args(arguments);
+    if !token.is_empty() {
+        command.args(["--header", &format!("Authorization: Bearer {token}")]);
+    }
+    command.arg(format!("http://{admin}{path}"));
+    let output = command.output().expect("curl can be started");
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let (body, status) = text.rsplit_once('\n').unwrap();
+    let body = serde_json::from_str(body).unwrap_or(Value::Null);
+    (status.parse().unwrap(), body)
 }
 
 impl Served {
@@ -85,27 +111,7 @@ impl Served {
 
     /// Asks with curl; the status and the JSON of the answer.
     pub(crate) fn curl(&self, token: &str, arguments: &[&str], path: &str) -> (u16, Value) {
-        let mut command = Command::new("curl");
-        command.args([
-            "--silent",
-            "--show-error",
-            "--max-time",
-            "20",
-            "--path-as-is",
-        ]);
-        command
-            .args(["--write-out", "\n%{http_code}"])
-            .args(arguments);
-        if !token.is_empty() {
-            command.args(["--header", &format!("Authorization: Bearer {token}")]);
-        }
-        command.arg(format!("http://{}{path}", self.admin));
-        let output = command.output().expect("curl can be started");
-        assert!(output.status.success(), "{output:?}");
-        let text = String::from_utf8(output.stdout).unwrap();
-        let (body, status) = text.rsplit_once('\n').unwrap();
-        let body = serde_json::from_str(body).unwrap_or(Value::Null);
-        (status.parse().unwrap(), body)
+        curl(self.admin, token, arguments, path)
     }
 
     fn get(&self, token: &str, path: &str) -> (u16, Value) {

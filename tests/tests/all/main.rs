@@ -9,11 +9,13 @@
 
 mod admin;
 mod admin_api;
+mod after_trap;
 mod client;
 mod client_ends;
 mod client_limits;
 mod conversations;
 mod crash;
+mod dead_letters;
 mod deflate;
 mod deploy_faults;
 mod deployments;

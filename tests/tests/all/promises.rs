@@ -310,6 +310,42 @@ pub(crate) const PROMISES: &[Promise] = &[
         "swap.under-load",
         "100 hot swaps under load: 0 lost, 0 doubled, 0 closed, no version goes back",
     ),
+    behaviour(
+        "trap.close",
+        "a trap ends the sessions of its instance with 1011 and one incident",
+    ),
+    Promise {
+        id: "trap.restart",
+        page: Page::Load,
+        quote: "after a trap: keep the socket, start a fresh instance, go on with attachments and topics",
+    },
+    Promise {
+        id: "trap.order",
+        page: Page::Load,
+        quote: "what waits behind a call that trapped is answered in order, 0 lost, 0 doubled",
+    },
+    behaviour(
+        "trap.calls",
+        "a call that traps is not made again; it costs the session that it was to open, and no other",
+    ),
+    behaviour("trap.gives-up", "give up after k traps in t"),
+    Promise {
+        id: "trap.crash-loop",
+        page: Page::Load,
+        quote: "instances that trap again and again leave their worker to the others",
+    },
+    behaviour(
+        "trap.conversations",
+        "`after_trap = \"restart\"` is refused for a conversation",
+    ),
+    behaviour(
+        "dead-letters.access",
+        "the batch that killed it is in a list that the operator and its tenant can read, and nobody else; found by the incident",
+    ),
+    behaviour(
+        "dead-letters.bounds",
+        "the oldest make room, what is dropped is counted, payloads are cut and never logged",
+    ),
     Promise {
         id: "swap.pause",
         page: Page::Load,

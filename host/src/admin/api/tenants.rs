@@ -116,6 +116,7 @@ fn figures(of: &Figures) -> Value {
         "instances_live": of.instances_live_now,
         "instances_asleep": of.instances_asleep_now,
         "wakings": of.wakings,
+        "restarts": of.restarts,
         "guest_cpu_seconds": of.guest_cpu.as_secs_f64(),
         "endings": endings.collect::<Vec<_>>(),
         "handshakes": handshakes.collect::<Vec<_>>(),

@@ -39,6 +39,7 @@ fn ingress(limits: IngressLimits) -> Rc<Ingress> {
         },
         peers: Arc::new([peer]),
         counters: Arc::new(Counters::default()),
+        dead_letters: None,
     });
     Rc::new(Ingress::new(
         dispatcher,

@@ -13,7 +13,11 @@
 //! | `timer NAME MS`, `cancel NAME` | `ok`; when it comes, all sessions get `timer NAME, ` and the memory |
 //! | `fill COUNT SIZE` | COUNT texts of SIZE bytes, by `send` |
 //! | `hoard MIB` | takes and touches so much memory: `ok` |
+//! | `trap TEXT` | sends the text and panics |
+//! | `spin` | never returns |
 //! | `load` | attaches, tags and pairs as much as a session may carry: `ok` |
+//!
+//! A timer whose name begins with `trap` panics, unless a session carries the attachment `calm`.
 //!
 //! An ending is published in the topic `endings`: `CODE INITIATOR, ` and the
 //! memory. A memory that is made while a session carries the attachment
@@ -102,6 +106,13 @@ impl Sleeper {
                 self.hoard = vec![1; (number(rest) << 20) as usize];
                 self.hoard.fill(2);
             }
+            "trap" => {
+                session.send(rest).map_err(said)?;
+                panic!("the client asked for it");
+            }
+            "spin" => loop {
+                std::hint::spin_loop();
+            },
             "load" => {
                 let text = |length| "l".repeat(length);
                 session.set_attachment(&[7; 16 * 1024]).map_err(said)?;
@@ -136,6 +147,10 @@ impl Handler for Sleeper {
 
 impl TimerHandler for Sleeper {
     fn on_timer(&mut self, name: &str) {
+        let is_calm = |session: &Session| session.attachment() == b"calm";
+        if name.starts_with("trap") && !Session::all().iter().any(is_calm) {
+            panic!("the timer was set for it");
+        }
         let text = format!("timer {name}, {}", self.memory());
         for session in Session::all() {
             let _ = session.try_send(&text);
