@@ -243,6 +243,9 @@ fn build() -> PathBuf {
             "build",
             "--package",
             "wharf",
+            // For features that both share: one build serves them all.
+            "--package",
+            "wharf-tests",
             "--bin",
             "wharf",
             "--message-format",

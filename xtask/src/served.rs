@@ -27,7 +27,17 @@ pub(crate) struct Served {
 
 /// Builds the host and says where its binary lies.
 pub(crate) fn build_host(root: &Path) -> anyhow::Result<PathBuf> {
-    process::run(process::cargo(root).args(["build", "--package", "wharf", "--bin", "wharf"]))?;
+    // With the package of the tests, for features that both share: one build serves them all.
+    let build = [
+        "build",
+        "--package",
+        "wharf",
+        "--package",
+        "wharf-tests",
+        "--bin",
+        "wharf",
+    ];
+    process::run(process::cargo(root).args(build))?;
     Ok(target(root).join("debug").join("wharf"))
 }
 
