@@ -62,8 +62,9 @@ mod server;
 pub use admin::{AdminScope, AdminSettings, AdminToken, new_admin_token};
 pub use capability::{Capability, LogLimits};
 pub use catalog::{
-    AfterTrap, Destination, Grants, InstanceModel, OriginRule, Page, PatternError, Rollout, Secret,
-    Settings, Template, TopicPattern, TopicRule, TopicSettings, WebSocketSettings,
+    AfterTrap, Canary, Destination, Grants, InstanceModel, Mark, OriginRule, Page, PatternError,
+    Rollout, Secret, Settings, Share, Template, TopicPattern, TopicRule, TopicSettings,
+    WebSocketSettings,
 };
 pub use config::{
     Config, ConfigError, DeploymentSettings, Manifest, RouteConfig, TenantRules, parse_duration,

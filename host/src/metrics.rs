@@ -4,6 +4,8 @@
 //! The number of rows is bounded by [`ROUTES_MAX`], what a row holds by its type: what peers and
 //! handlers choose, such as close codes, is put into classes.
 
+mod vitals;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -12,7 +14,10 @@ use std::time::Duration;
 
 use wharf_protocol::{Ending, Initiator};
 
+use self::vitals::Trials;
+pub(crate) use self::vitals::{Stage, Vitals, Watch, latency_bound};
 use crate::clock::thread_cpu_time;
+use crate::fault::Fault;
 
 /// Routes that are counted apart; what further ones do is counted together.
 const ROUTES_MAX: usize = 1_000;
@@ -174,6 +179,7 @@ fn add_all<K: Copy + Ord>(to: &mut BTreeMap<K, u64>, from: &BTreeMap<K, u64>) {
 pub(crate) struct Counts {
     figures: RefCell<Figures>,
     polls: Cell<u32>,
+    trials: Trials,
 }
 
 impl Counts {
@@ -223,9 +229,36 @@ impl Counts {
         self.change(|figures| *figures.handshakes.entry(outcome).or_default() += 1);
     }
 
-    /// A guest has failed.
-    pub(crate) fn fail(&self, label: &'static str) {
-        self.change(|figures| *figures.faults.entry(label).or_default() += 1);
+    /// A guest of that generation has failed.
+    pub(crate) fn fail(&self, generation: u64, fault: &Fault) {
+        self.change(|figures| *figures.faults.entry(fault.label()).or_default() += 1);
+        self.trials.fail(generation, fault);
+    }
+
+    /// From now on these versions are counted apart, and no others.
+    pub(crate) fn watch(&self, watches: &[Watch]) {
+        self.trials.watch(watches);
+    }
+
+    /// Whether any version is counted apart: if not, no call need be timed.
+    pub(crate) fn is_watching(&self) -> bool {
+        self.trials.is_any()
+    }
+
+    /// A call into a guest of that generation is over.
+    pub(crate) fn call(&self, generation: u64, took: Duration) {
+        self.trials.call(generation, took);
+    }
+
+    /// A version would not take over from the one before it.
+    pub(crate) fn refuse(&self, generation: u64) {
+        self.trials.refuse(generation);
+    }
+
+    /// A session begins with a version.
+    pub(crate) fn begin_session(&self, generation: u64) {
+        self.change(|figures| figures.sessions_begun += 1);
+        self.trials.begin_session(generation);
     }
 
     /// Lets a guest run; measures some of the times and takes them for all.
@@ -242,6 +275,9 @@ impl Counts {
         outcome
     }
 }
+
+/// A route's version on trial, and how far it is.
+pub(crate) type VersionKey = (RouteKey, u64, Stage);
 
 /// A tenant, and what its route is called.
 pub(crate) type RouteKey = (Arc<str>, Arc<str>);
@@ -260,6 +296,8 @@ pub(crate) struct Report {
     pub(crate) routes: BTreeMap<RouteKey, Figures>,
     /// HTTP requests that were refused, by status.
     pub(crate) refusals: BTreeMap<u16, u64>,
+    /// Of versions on trial.
+    pub(crate) trials: BTreeMap<VersionKey, Vitals>,
 }
 
 impl Report {
@@ -269,6 +307,9 @@ impl Report {
             self.routes.entry(key).or_default().add(&figures);
         }
         add_all(&mut self.refusals, &other.refusals);
+        for (key, vitals) in other.trials {
+            self.trials.entry(key).or_default().add(&vitals);
+        }
     }
 }
 
@@ -297,7 +338,19 @@ impl Books {
                 .map(|(key, counts)| (key.clone(), counts.figures.borrow().clone()))
                 .collect(),
             refusals: self.refusals.borrow().clone(),
+            trials: self.trials(),
         }
+    }
+
+    /// Of versions on trial.
+    pub(crate) fn trials(&self) -> BTreeMap<VersionKey, Vitals> {
+        let routes = self.routes.borrow();
+        let watching = routes.iter().filter(|(_, counts)| counts.is_watching());
+        let all = watching.flat_map(|(key, counts)| {
+            let all = counts.trials.all().into_iter();
+            all.map(|(watch, vitals)| ((key.clone(), watch.generation, watch.stage), vitals))
+        });
+        all.collect()
     }
 }
 

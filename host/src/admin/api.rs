@@ -3,6 +3,7 @@
 //! A tenant's token reaches its own tenant and nothing else. Names are checked before anything is
 //! looked up; whatever is listed comes in pages.
 
+mod canary;
 mod dead_letters;
 mod sessions;
 mod tenants;
@@ -17,6 +18,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::answer::{self, Body, Refusal};
+use super::canaries::CanaryOrder;
 use super::office::{Asked, Office};
 use super::streaming;
 use crate::catalog::percent_decode;
@@ -103,9 +105,19 @@ async fn of_tenant(
             dead_letters::delete(office, tenant, incident)
         }
         (&Method::GET, ["logs"]) => streaming::logs(office, tenant, asked.deadline),
-        (_, [] | ["sessions" | "topics" | "logs" | "dead-letters"])
+        (&Method::GET, ["canary"]) => canary::list(office, tenant).await,
+        (&Method::POST, ["canary", order @ ("promote" | "abort")]) => {
+            let order = match *order {
+                "promote" => CanaryOrder::Promote,
+                _ => CanaryOrder::Abort,
+            };
+            canary::order(office, asked.request, tenant, (order, asked.token.name)).await
+        }
+        (_, [] | ["sessions" | "topics" | "logs" | "dead-letters" | "canary"])
         | (_, ["sessions" | "topics" | "dead-letters", _])
-        | (_, ["sessions", _, "kick"]) => Err(wrong_method(method, &path)),
+        | (_, ["sessions", _, "kick"] | ["canary", "promote" | "abort"]) => {
+            Err(wrong_method(method, &path))
+        }
         _ => Err(not_found(&path)),
     }
 }
@@ -286,7 +298,7 @@ mod tests {
         assert_eq!(named, expected);
     }
 
-    const SERVED: [&str; 20] = [
+    const SERVED: [&str; 23] = [
         "get /healthz",
         "get /readyz",
         "get /metrics",
@@ -307,5 +319,8 @@ mod tests {
         "get /v1/tenants/{tenant}/dead-letters/{incident}",
         "delete /v1/tenants/{tenant}/dead-letters/{incident}",
         "get /v1/dead-letters/{incident}",
+        "get /v1/tenants/{tenant}/canary",
+        "post /v1/tenants/{tenant}/canary/promote",
+        "post /v1/tenants/{tenant}/canary/abort",
     ];
 }

@@ -1,5 +1,6 @@
 //! The numbers of all workers as OpenMetrics text, which Prometheus reads.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,19 +15,24 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::Status;
+use super::canaries::{Canaries, CanaryRow, Tally};
 use crate::dead_letters::LetterRow;
-use crate::metrics::{Figures, Report, bucket_bound, code_label};
+use crate::metrics::{
+    Figures, Report, Stage, VersionKey, Vitals, bucket_bound, code_label, latency_bound,
+};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The whole text. `silent`: workers whose numbers are missing in it.
 pub(super) fn text(
     report: Report,
-    letters: Vec<LetterRow>,
+    (letters, canaries): (Vec<LetterRow>, &Canaries),
     silent: usize,
     status: &Status,
 ) -> String {
     let scrape = Scrape {
+        canaries: canaries.rows(),
+        ends: canaries.tallies(),
         report,
         letters,
         silent,
@@ -47,6 +53,8 @@ struct Scrape {
     silent: usize,
     uptime_seconds: f64,
     draining: bool,
+    canaries: Vec<CanaryRow>,
+    ends: BTreeMap<Tally, u64>,
 }
 
 impl Collector for Scrape {
@@ -58,7 +66,9 @@ impl Collector for Scrape {
         self.labelled(&mut encoder)?;
         self.swaps(&mut encoder)?;
         self.dead_letters(&mut encoder)?;
-        self.batches(&mut encoder)
+        self.batches(&mut encoder)?;
+        self.trials(&mut encoder)?;
+        self.ended(&mut encoder)
     }
 }
 
@@ -260,6 +270,82 @@ impl Scrape {
         Ok(())
     }
 
+    /// Versions on trial: at most two rows a route, and only as long as that lasts.
+    fn trials(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "The part of new sessions or keys that finds a version on trial.";
+        let mut shares = describe(to, "wharf_canary_share", help, MetricType::Gauge)?;
+        for row in &self.canaries {
+            let share = match row.stage {
+                Stage::Canary => row.canary.share.fraction(),
+                Stage::Watched => 1.0,
+            };
+            let key = row.key();
+            ConstGauge::new(share).encode(shares.encode_family(&labels_of(&key))?)?;
+        }
+        type Value = fn(&Vitals) -> u64;
+        let counters: [(&str, &str, Value); 4] = [
+            (
+                "wharf_canary_sessions",
+                "Sessions that began with a version on trial.",
+                |vitals| vitals.sessions,
+            ),
+            (
+                "wharf_canary_slow_calls",
+                "Calls of its handler that took longer than latency_p99_max.",
+                |vitals| vitals.slow,
+            ),
+            (
+                "wharf_canary_traps",
+                "Failures of its handler but for time-outs, and hand-overs that it refused.",
+                |vitals| vitals.traps,
+            ),
+            (
+                "wharf_canary_timeouts",
+                "Calls of its handler over their CPU or wall time.",
+                |vitals| vitals.timeouts,
+            ),
+        ];
+        for (name, help, value) in counters {
+            let mut metric = describe(to, name, help, MetricType::Counter)?;
+            for (key, vitals) in &self.report.trials {
+                let labels = labels_of(key);
+                ConstCounter::new(value(vitals)).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        let help = "Calls of a handler on trial, by how long they took; each is timed.";
+        let name = "wharf_canary_call_seconds";
+        let mut calls = describe(to, name, help, MetricType::Histogram)?;
+        for (key, vitals) in &self.report.trials {
+            let buckets = vitals.latencies.iter().enumerate();
+            let bound =
+                |bucket| latency_bound(bucket).map_or(f64::INFINITY, |bound| bound.as_secs_f64());
+            let buckets: Vec<_> = buckets
+                .map(|(bucket, count)| (bound(bucket), *count))
+                .collect();
+            let sum = vitals.called.as_secs_f64();
+            let labels = labels_of(key);
+            let mut one = calls.encode_family(&labels)?;
+            one.encode_histogram::<NoLabelSet>(sum, vitals.calls, &buckets, None)?;
+        }
+        Ok(())
+    }
+
+    /// What became of versions on trial.
+    fn ended(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Versions that are on trial no more, by what became of them and why.";
+        let mut ended = describe(to, "wharf_canaries_ended", help, MetricType::Counter)?;
+        for (((tenant, route), outcome, cause), count) in &self.ends {
+            let labels = [
+                ("tenant", &**tenant),
+                ("route", &**route),
+                ("outcome", outcome.label()),
+                ("cause", *cause),
+            ];
+            ConstCounter::new(*count).encode(ended.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
     fn rows(&self) -> impl Iterator<Item = ([(&'static str, &str); 2], &Figures)> {
         let rows = self.report.routes.iter();
         rows.map(|((tenant, route), figures): (&(Arc<str>, Arc<str>), _)| {
@@ -294,6 +380,15 @@ impl Scrape {
         }
         Ok(())
     }
+}
+
+fn labels_of(((tenant, route), generation, stage): &VersionKey) -> [(&'static str, String); 4] {
+    [
+        ("tenant", tenant.to_string()),
+        ("route", route.to_string()),
+        ("generation", generation.to_string()),
+        ("stage", stage.label().to_owned()),
+    ]
 }
 
 fn describe<'a>(

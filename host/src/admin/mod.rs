@@ -7,6 +7,7 @@
 mod access;
 mod answer;
 mod api;
+mod canaries;
 mod exposition;
 mod listener;
 mod office;
@@ -24,6 +25,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
+pub(crate) use self::canaries::{Canaries, CanaryDesk, CanaryEnd, CanaryOrder, CanaryRow, Outcome};
 use self::office::Office;
 pub(crate) use self::question::Question;
 pub use self::settings::{AdminScope, AdminSettings, AdminToken, new_admin_token};
@@ -48,6 +50,8 @@ pub(crate) struct AdminParts {
     pub(crate) logs: GuestLogs,
     /// What their calls were about that failed.
     pub(crate) dead_letters: DeadLetters,
+    /// Who knows of versions on trial.
+    pub(crate) canaries: Box<dyn CanaryDesk>,
 }
 
 impl Admin {

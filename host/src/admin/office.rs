@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::access::{Access, Denial};
 use super::answer::{Body, Refusal, with_type};
+use super::canaries::CanaryDesk;
 use super::listener::Deadline;
 use super::question::{Question, ask_all};
 use super::settings::AdminToken;
@@ -34,6 +35,7 @@ pub(super) struct Office {
     pub(super) status: Arc<Status>,
     pub(super) logs: GuestLogs,
     pub(super) dead_letters: DeadLetters,
+    pub(super) canaries: Box<dyn CanaryDesk>,
     /// Cloned once for each stream of a log.
     pub(super) streams: Rc<()>,
     access: RefCell<Access>,
@@ -56,12 +58,14 @@ impl Office {
             status,
             logs,
             dead_letters,
+            canaries,
         } = parts;
         Self {
             workers,
             status,
             logs,
             dead_letters,
+            canaries,
             streams: Rc::default(),
             access: RefCell::new(Access::new(settings.tokens, Instant::now())),
             unseen: Cell::default(),
@@ -174,8 +178,8 @@ impl Office {
 
     async fn metrics(&self) -> Response<Body> {
         let (report, silent) = self.report().await;
-        let letters = self.dead_letters.figures();
-        let text = exposition::text(report, letters, silent, &self.status);
+        let others = (self.dead_letters.figures(), self.canaries.canaries());
+        let text = exposition::text(report, others, silent, &self.status);
         with_type(StatusCode::OK, exposition::CONTENT_TYPE, text)
     }
 

@@ -4,6 +4,7 @@
 //! holds settings and ids, never programs or sessions.
 
 mod after_trap;
+mod canary;
 mod destination;
 mod grants;
 mod pattern;
@@ -21,7 +22,10 @@ use bytes::Bytes;
 
 pub(crate) use crate::id::{ProgramId, RouteId};
 use crate::mailbox::OutboxConfig;
+use crate::metrics::Watch;
 pub use after_trap::AfterTrap;
+pub(crate) use canary::{CANARY_KEYS_MAX, Side, Trial};
+pub use canary::{Canary, Mark, Share};
 pub use destination::Destination;
 pub(crate) use destination::split as split_authority;
 pub use grants::Grants;
@@ -46,6 +50,12 @@ pub(crate) struct Route {
     pub(crate) generation: u64,
     /// How the version before gives way to this one.
     pub(crate) rollout: Rollout,
+    /// How a canary that is given up gives way to it.
+    pub(crate) rollout_of_canary: Rollout,
+    /// The next version, while only some find it.
+    pub(crate) trial: Option<Arc<Trial>>,
+    /// Whether this version is counted apart, although everybody finds it.
+    pub(crate) watch: Option<Watch>,
     /// The host it belongs to, in lower case and without a port; `None` serves every host.
     pub(crate) host: Option<String>,
     /// Its path, such as `/rooms/{room}` or `/files/{*tail}`.
@@ -85,6 +95,9 @@ impl Route {
             id: RouteId(0),
             generation: 0,
             rollout: Rollout::Swap,
+            rollout_of_canary: Rollout::Swap,
+            trial: None,
+            watch: None,
             host: None,
             pattern: pattern.into(),
             origins: OriginRule::default(),
@@ -112,6 +125,26 @@ impl Route {
 
     pub(crate) fn is_page(&self) -> bool {
         matches!(self.target, Target::Page(_))
+    }
+
+    /// That version of it.
+    pub(crate) fn side(self: &Arc<Self>, side: Side) -> &Arc<Self> {
+        match (side, &self.trial) {
+            (Side::Canary, Some(trial)) => &trial.route,
+            _ => self,
+        }
+    }
+
+    /// Its versions that are counted apart.
+    pub(crate) fn watches(&self) -> Vec<Watch> {
+        let trial = self.trial.iter().filter_map(|trial| trial.route.watch);
+        self.watch.into_iter().chain(trial).collect()
+    }
+
+    /// Fills in what all its sessions share of its settings.
+    pub(crate) fn share_settings(&mut self) {
+        self.protocol = Arc::new(self.websocket.protocol());
+        self.outbox = Arc::new(self.websocket.outbox());
     }
 }
 
@@ -215,8 +248,7 @@ impl Catalog {
         let mut table: HashMap<Option<String>, PathTable> = HashMap::new();
         let mut list = Vec::new();
         for (place, mut route) in routes.into_iter().enumerate() {
-            route.protocol = Arc::new(route.websocket.protocol());
-            route.outbox = Arc::new(route.websocket.outbox());
+            route.share_settings();
             params_of(&route.pattern).map_err(|error| refusal(place, error.to_string()))?;
             let route = Arc::new(route);
             list.push(Arc::clone(&route));

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::ConfigError;
 use super::document::Section;
 use super::route::{self, RouteConfig};
-use crate::catalog::Rollout;
+use crate::catalog::{Canary, InstanceModel, Rollout};
 
 /// The longest manifest, in bytes.
 const MANIFEST_BYTES_MAX: usize = 64 << 10;
@@ -43,11 +43,15 @@ impl Manifest {
 }
 
 fn read(top: &Section<'_, '_>) -> Option<Manifest> {
-    let route = route(top);
-    let rollout = rollout(top, "[rollout]").unwrap_or_default();
+    let mut route = route(top);
+    let asked = top.section("rollout", "[rollout]");
+    let (rollout, canary) = rollout(asked, "[rollout.canary]", route.as_ref());
+    if let Some(route) = &mut route {
+        route.canary = canary;
+    }
     Some(Manifest {
         route: route?,
-        rollout,
+        rollout: rollout.unwrap_or_default(),
     })
 }
 
@@ -79,31 +83,40 @@ fn route(top: &Section<'_, '_>) -> Option<RouteConfig> {
     Some(route)
 }
 
-/// `[rollout]`, or `[route.rollout]` in a server's own file; `None` if there is none.
-pub(super) fn rollout(above: &Section<'_, '_>, name: &'static str) -> Option<Rollout> {
+/// `[rollout]`, or `[route.rollout]` in a server's own file: how the version before gives way, if that
+/// is said, and with whom a new one begins, likewise.
+pub(super) fn rollout(
+    section: Option<Section<'_, '_>>,
+    canary: &'static str,
+    of: Option<&RouteConfig>,
+) -> (Option<Rollout>, Option<Canary>) {
     const POLICY: &str = "right is \"swap\", \"drain\" or \"restart\"";
-    let section = above.section("rollout", name)?;
-    let mut rollout = match section.text("policy", POLICY).as_deref() {
-        None => Rollout::default(),
-        Some("swap") => Rollout::Swap,
-        Some("drain") => Rollout::DRAIN,
-        Some("restart") => Rollout::RESTART,
-        Some(_) => {
-            section.refuse("policy", POLICY);
-            Rollout::default()
-        }
+    let Some(section) = section else {
+        return (None, None);
     };
     let (has_deadline, has_jitter) = (section.has("deadline"), section.has("jitter"));
-    if let Rollout::Drain { deadline } = &mut rollout {
+    let mut rollout = match section.text("policy", POLICY).as_deref() {
+        None if !has_deadline => None,
+        None | Some("drain") => Some(Rollout::DRAIN),
+        Some("swap") => Some(Rollout::Swap),
+        Some("restart") => Some(Rollout::RESTART),
+        Some(_) => {
+            section.refuse("policy", POLICY);
+            None
+        }
+    };
+    if let Some(Rollout::Drain { deadline }) = &mut rollout {
         section.duration("deadline", deadline);
     } else if has_deadline {
         section.refuse("deadline", "only `policy = \"drain\"` has one");
     }
-    if let Rollout::Restart { jitter } = &mut rollout {
+    if let Some(Rollout::Restart { jitter }) = &mut rollout {
         section.duration("jitter", jitter);
     } else if has_jitter {
         section.refuse("jitter", "only `policy = \"restart\"` has one");
     }
+    let instance = of.map_or(InstanceModel::Session, |route| route.instance.clone());
+    let canary = super::canary::canary(&section, canary, &instance);
     section.finish();
-    Some(rollout)
+    (rollout, canary)
 }

@@ -4,6 +4,7 @@
 //! Starts nothing: the server is built from what comes out.
 
 mod admin;
+mod canary;
 mod dead_letters;
 mod deployments;
 mod document;

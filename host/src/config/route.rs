@@ -8,7 +8,7 @@ use wharf_protocol::origin_allowed;
 
 use super::document::Section;
 use crate::catalog::{
-    self, AfterTrap, Grants, InstanceModel, OriginRule, Page, Rollout, Settings, Template,
+    self, AfterTrap, Canary, Grants, InstanceModel, OriginRule, Page, Rollout, Settings, Template,
     WebSocketSettings,
 };
 use crate::guest::GuestLimits;
@@ -52,6 +52,8 @@ pub struct RouteConfig {
     pub settings: Option<Settings>,
     /// How the version before gives way to this one; `None`: see [`crate::Route::rollout`].
     pub rollout: Option<Rollout>,
+    /// Who finds a new version first; `None`: everybody does.
+    pub canary: Option<Canary>,
 }
 
 /// Reads one `[[route]]`; what is wrong is noted in the document. `folder` is the config file's;
@@ -63,7 +65,9 @@ pub(super) fn route(
 ) -> Option<RouteConfig> {
     let mut route = served(section, has_storage);
     route.tenant = tenant(section);
-    route.rollout = super::manifest::rollout(section, "[route.rollout]");
+    let asked = section.section("rollout", "[route.rollout]");
+    (route.rollout, route.canary) =
+        super::manifest::rollout(asked, "[route.rollout.canary]", Some(&route));
     route.component = component(section, folder);
     super::values::secrets(section, folder, &mut route.settings);
     // Without a path there is a problem already.
@@ -89,6 +93,7 @@ pub(super) fn served(section: &Section<'_, '_>, has_storage: bool) -> RouteConfi
         grants: Grants::default(),
         settings: super::values::settings(section),
         rollout: None,
+        canary: None,
     };
     section.duration_or_off("idle", &mut route.idle);
     section.flag("dead_letters", &mut route.dead_letters);

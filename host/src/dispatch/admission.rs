@@ -9,7 +9,7 @@ use wharf_protocol::deflate;
 
 use super::hosted::Use;
 use super::{Dispatcher, placement};
-use crate::catalog::Route;
+use crate::catalog::{Route, Side};
 use crate::fault::{Fault, HostFault, Incident};
 use crate::guest::{Acceptance, Rejection};
 use crate::mailbox::{Connecting, Facts, SendError, Work};
@@ -197,10 +197,13 @@ impl Dispatcher {
         if self.draining().is_some() {
             return Err(Refusal::going_away());
         }
-        let (usage, answer) = match self.ask(&key, route, &request).await? {
+        let side = self.side_for(&key, route, &request);
+        let (usage, answer) = match self.ask((&key, side), route, &request).await? {
             Some(answered) => answered,
             // It ended before it came to this request, by no fault of it: a fresh one will do.
-            None => (self.ask(&key, route, &request).await?).ok_or_else(Refusal::going_away)?,
+            None => {
+                (self.ask((&key, side), route, &request).await?).ok_or_else(Refusal::going_away)?
+            }
         };
         let acceptance = answer.map_err(Refusal::by_handler)?;
         let Acceptance {
@@ -244,11 +247,11 @@ impl Dispatcher {
     /// inbox, so that the answer comes after all that the instance has to do before.
     async fn ask(
         &self,
-        key: &Option<placement::InstanceKey>,
-        route: &Arc<Route>,
+        (key, side): (&Option<placement::InstanceKey>, Side),
+        route: &Route,
         request: &Request,
     ) -> Result<Option<(Use, Result<Acceptance, Rejection>)>, Refusal> {
-        let Some(hosted) = self.instance_for(key.clone(), route) else {
+        let Some(hosted) = self.instance_for(key.clone(), side, route) else {
             return Err(Refusal::plain(404, "There is no WebSocket here.\n"));
         };
         let usage = Use::new(hosted);

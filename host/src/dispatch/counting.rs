@@ -1,14 +1,14 @@
 //! Where the work of each route on this worker is counted.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Dispatcher;
 use crate::catalog::Route;
 use crate::mailbox::RouteLane;
-use crate::metrics::{Books, Counts, Report};
+use crate::metrics::{Books, Counts, Report, VersionKey, Vitals};
 
 /// What the routes of this worker share each among their sessions.
 #[derive(Debug, Default)]
@@ -63,6 +63,11 @@ impl Dispatcher {
     /// Counts an HTTP request that was refused.
     pub(crate) fn count_refusal(&self, status: u16) {
         self.0.ledger.books.refuse(status);
+    }
+
+    /// What was counted here of versions on trial.
+    pub(crate) fn trials(&self) -> BTreeMap<VersionKey, Vitals> {
+        self.0.ledger.books.trials()
     }
 
     /// All that was counted here.

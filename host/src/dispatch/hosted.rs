@@ -8,7 +8,7 @@ use std::sync::Arc;
 use wharf_protocol::Cause;
 
 use super::placement::InstanceKey;
-use crate::catalog::Route;
+use crate::catalog::{Route, Side};
 use crate::fault::Incident;
 use crate::guest::{Acceptance, Program, Rejection};
 use crate::mailbox::{self, Members, Stop, Work};
@@ -49,6 +49,7 @@ pub(crate) struct Hosted {
     users: Cell<u32>,
     wakefulness: Cell<Wakefulness>,
     retired: Cell<Retired>,
+    side: Cell<Side>,
 }
 
 /// Whether an instance serves on while a newer version is there.
@@ -56,6 +57,8 @@ pub(crate) struct Hosted {
 enum Retired {
     /// It is the newest, or will be replaced.
     No,
+    /// So is it, but another one of its version has its key: nobody new comes to it.
+    Spare,
     /// It serves the sessions that it has.
     Serving,
     /// These were asked to leave, too.
@@ -66,7 +69,7 @@ impl Hosted {
     pub(super) fn new(
         serial: u64,
         key: Option<InstanceKey>,
-        version: Version,
+        (version, side): (Version, Side),
         counts: Rc<Counts>,
     ) -> Self {
         Self {
@@ -79,6 +82,7 @@ impl Hosted {
             users: Cell::new(0),
             wakefulness: Cell::new(Wakefulness::Awake),
             retired: Cell::new(Retired::No),
+            side: Cell::new(side),
         }
     }
 
@@ -103,6 +107,11 @@ impl Hosted {
         Arc::clone(&self.version.borrow().route)
     }
 
+    /// Which version of its route it is.
+    pub(crate) fn generation(&self) -> u64 {
+        self.version.borrow().route.generation
+    }
+
     /// Whether each of its sessions is a conversation.
     pub(crate) fn converses(&self) -> bool {
         self.version.borrow().program.converses()
@@ -113,7 +122,16 @@ impl Hosted {
     }
 
     pub(super) fn is_retired(&self) -> bool {
-        self.retired.get() != Retired::No
+        matches!(self.retired.get(), Retired::Serving | Retired::Closing)
+    }
+
+    /// Which of the versions of its route it follows.
+    pub(super) fn side(&self) -> Side {
+        self.side.get()
+    }
+
+    pub(super) fn set_side(&self, side: Side) {
+        self.side.set(side);
     }
 
     /// Whether a session that begins only now must be closed at once.
@@ -126,9 +144,18 @@ impl Hosted {
         self.retired.set(Retired::Closing);
     }
 
-    /// From now on it lives only as long as its sessions.
+    /// From now on it lives only as long as its sessions, and stays the version that it is.
     pub(super) fn retire(&self) {
-        self.retired.set(Retired::Serving);
+        self.outlive_nobody(Retired::Serving);
+    }
+
+    /// From now on it lives only as long as its sessions, and follows new versions as before.
+    pub(super) fn make_spare(&self) {
+        self.outlive_nobody(Retired::Spare);
+    }
+
+    fn outlive_nobody(&self, retired: Retired) {
+        self.retired.set(retired);
         if self.is_vacant() {
             // One that has ended needs no notice.
             let _ = self.inbox.push(Work::Vacated);
@@ -165,7 +192,8 @@ impl Hosted {
 
     /// Whether it lives on without sessions.
     fn outlives_its_users(&self) -> bool {
-        matches!(self.key(), Some(InstanceKey::Shared(_))) && !self.is_retired()
+        let is_found = self.retired.get() == Retired::No;
+        is_found && matches!(self.key(), Some(InstanceKey::Shared(_)))
     }
 
     /// Whether nobody needs it any more.

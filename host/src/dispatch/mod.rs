@@ -6,6 +6,7 @@
 
 mod admission;
 mod aftermath;
+mod canary;
 mod conversing;
 mod counting;
 mod hosted;
@@ -37,7 +38,7 @@ pub(crate) use self::overview::SessionRow;
 use self::placement::InstanceKey;
 pub(crate) use self::rollout::Served;
 use crate::capability::Services;
-use crate::catalog::{Catalog, Route, Target};
+use crate::catalog::{Catalog, Route, RouteId, Side, Target};
 use crate::dead_letters::DeadLetters;
 use crate::mailbox::{Lane, Stop, Work};
 
@@ -66,6 +67,11 @@ struct Shared {
     ledger: Ledger,
     /// Instances that serve several sessions, by key.
     keyed: RefCell<HashMap<InstanceKey, Rc<Hosted>>>,
+    /// Those that stand beside one of these while a canary is under way. Never one with a key of its
+    /// own: that is in one version.
+    beside: RefCell<HashMap<InstanceKey, Rc<Hosted>>>,
+    /// Sessions that were dealt out between a route and its canary.
+    dealt: RefCell<HashMap<RouteId, u64>>,
     /// All instances of this worker, by serial number.
     hosted: RefCell<HashMap<u64, Rc<Hosted>>>,
     serial: Cell<u64>,
@@ -110,6 +116,8 @@ impl Dispatcher {
             counters: parts.counters,
             ledger: Ledger::default(),
             keyed: RefCell::default(),
+            beside: RefCell::default(),
+            dealt: RefCell::default(),
             hosted: RefCell::default(),
             serial: Cell::new(0),
             sessions_here: Cell::new(0),
@@ -158,10 +166,10 @@ impl Dispatcher {
 
     /// Counts a session that begins or has had its `on-close`.
     pub(crate) fn count_session(&self, hosted: &Hosted, begins: bool) {
-        hosted.counts().change(|figures| match begins {
-            true => figures.sessions_begun += 1,
-            false => figures.sessions_over += 1,
-        });
+        match begins {
+            true => hosted.counts().begin_session(hosted.generation()),
+            false => hosted.counts().change(|figures| figures.sessions_over += 1),
+        }
         let (count, here) = (&self.0.counters.sessions_open, &self.0.sessions_here);
         if begins {
             count.fetch_add(1, Ordering::Relaxed);
@@ -198,19 +206,25 @@ impl Dispatcher {
         Arc::clone(&self.0.served.borrow().catalog)
     }
 
-    /// The instance for a key, or a new one of the newest version.
-    fn instance_for(&self, key: Option<InstanceKey>, route: &Arc<Route>) -> Option<Rc<Hosted>> {
+    /// The instance for a key, or a new one of the newest version on that side.
+    fn instance_for(
+        &self,
+        key: Option<InstanceKey>,
+        side: Side,
+        route: &Route,
+    ) -> Option<Rc<Hosted>> {
+        let of_key = match (&key, side) {
+            (Some(InstanceKey::Shared(_)), Side::Canary) => &self.0.beside,
+            _ => &self.0.keyed,
+        };
         if let Some(key) = &key
-            && let Some(hosted) = self.0.keyed.borrow().get(key)
+            && let Some(hosted) = of_key.borrow().get(key)
         {
             return Some(hosted.clone());
         }
-        let hosted = Rc::new(self.start(self.newest(route)?, key));
+        let hosted = Rc::new(self.start((self.newest(route.id, side)?, side), key));
         if let Some(key) = hosted.key() {
-            self.0
-                .keyed
-                .borrow_mut()
-                .insert(key.clone(), hosted.clone());
+            of_key.borrow_mut().insert(key.clone(), hosted.clone());
         }
         self.0
             .hosted
@@ -229,9 +243,9 @@ impl Dispatcher {
 
     /// The version of a route that is served here now: the catalog of another worker may be a moment
     /// older or newer.
-    fn newest(&self, route: &Route) -> Option<Version> {
+    fn newest(&self, route: RouteId, side: Side) -> Option<Version> {
         let served = self.0.served.borrow();
-        let route = served.catalog.route(route.id)?;
+        let route = served.catalog.route(route)?.side(side);
         let Target::Component(program) = route.target else {
             return None;
         };
@@ -247,13 +261,13 @@ impl Dispatcher {
         hosted.map(Use::opened)
     }
 
-    fn start(&self, version: Version, key: Option<InstanceKey>) -> Hosted {
+    fn start(&self, (version, side): (Version, Side), key: Option<InstanceKey>) -> Hosted {
         let serial = self.0.serial.get() + 1;
         self.0.serial.set(serial);
         let program = version.program.name();
         tracing::debug!(serial, program, ?key, "instance starts");
         let counts = self.counts(&version.route);
-        Hosted::new(serial, key, version, counts)
+        Hosted::new(serial, key, (version, side), counts)
     }
 
     /// Nobody finds this instance any more.
@@ -288,10 +302,12 @@ impl Dispatcher {
     /// Whoever comes for its key gets another instance.
     fn hide(&self, hosted: &Hosted) {
         let Some(key) = hosted.key() else { return };
-        let mut keyed = self.0.keyed.borrow_mut();
-        let found = keyed.get(key);
-        if found.is_some_and(|found| found.serial() == hosted.serial()) {
-            keyed.remove(key);
+        for of_key in [&self.0.keyed, &self.0.beside] {
+            let mut of_key = of_key.borrow_mut();
+            let found = of_key.get(key);
+            if found.is_some_and(|found| found.serial() == hosted.serial()) {
+                of_key.remove(key);
+            }
         }
     }
 }

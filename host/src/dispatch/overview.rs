@@ -9,6 +9,7 @@ use super::counting::label;
 use super::hosted::{Hosted, Wakefulness};
 use super::{Cause, Dispatcher};
 use crate::mailbox::{Outbox, Stop};
+use crate::metrics::Stage;
 
 /// One session, as operators see it.
 #[derive(Clone, Debug)]
@@ -18,6 +19,10 @@ pub(crate) struct SessionRow {
     /// Unique across servers.
     pub(crate) name: String,
     pub(crate) route: String,
+    /// The version that serves it.
+    pub(crate) generation: u64,
+    /// Whether that is a canary.
+    pub(crate) is_canary: bool,
     pub(crate) worker: usize,
     pub(crate) is_open: bool,
     pub(crate) instance_asleep: bool,
@@ -97,6 +102,8 @@ impl Dispatcher {
             number: outbox.id(),
             name: outbox.name(),
             route: label(&hosted.route()),
+            generation: hosted.generation(),
+            is_canary: (hosted.route().watch).is_some_and(|watch| watch.stage == Stage::Canary),
             worker: self.0.worker,
             is_open,
             instance_asleep: hosted.wakefulness() == Wakefulness::Asleep,

@@ -12,7 +12,7 @@ use wharf_protocol::Cause;
 
 use super::hosted::Wakefulness;
 use super::{Dispatcher, Hosted};
-use crate::catalog::{Catalog, ProgramId, Rollout};
+use crate::catalog::{Catalog, ProgramId, Rollout, Route, Side};
 use crate::guest::Program;
 use crate::id::random_u64;
 use crate::mailbox::{Stop, Work};
@@ -38,28 +38,42 @@ impl Dispatcher {
         // The oldest first: the map has no order.
         all.sort_unstable_by_key(|hosted| hosted.serial());
         for hosted in all {
-            let old = hosted.route();
-            match catalog.route(old.id).map(|new| (new, new.rollout)) {
+            match catalog.route(hosted.route().id) {
                 None => {
                     self.retire(&hosted);
                     self.close_all(&hosted, &Cause::Drain);
                 }
                 Some(_) if hosted.is_retired() => {}
-                // What is asked of sessions may differ.
-                Some((new, _)) if new.generation == old.generation => self.update(&hosted),
-                Some((_, Rollout::Swap)) => self.replace(hosted),
-                Some((_, Rollout::Drain { deadline })) => {
-                    self.retire(&hosted);
-                    self.close_later(hosted, deadline);
-                }
-                Some((_, Rollout::Restart { jitter })) => {
-                    self.retire(&hosted);
-                    self.close_one_by_one(hosted, jitter);
-                }
+                Some(route) => self.follow(hosted, route),
             }
         }
+        self.watch(&before, &catalog);
         if catalog.routes().any(|route| route.grants.timers) {
             self.load_timers(|route| before.route(route.id).is_none());
+        }
+    }
+
+    /// Brings an instance to where it belongs now.
+    fn follow(&self, hosted: Rc<Hosted>, route: &Arc<Route>) {
+        let from = hosted.side();
+        let to = self.change_side(&hosted, route);
+        let new = route.side(to);
+        let rollout = match from {
+            Side::Stable => new.rollout,
+            Side::Canary => new.rollout_of_canary,
+        };
+        match rollout {
+            // What is asked of sessions may differ.
+            _ if new.generation == hosted.route().generation => self.update(&hosted),
+            Rollout::Swap => self.replace(hosted),
+            Rollout::Drain { deadline } => {
+                self.retire(&hosted);
+                self.close_later(hosted, deadline);
+            }
+            Rollout::Restart { jitter } => {
+                self.retire(&hosted);
+                self.close_one_by_one(hosted, jitter);
+            }
         }
     }
 
@@ -71,7 +85,7 @@ impl Dispatcher {
 
     /// It runs the newest version when it starts next.
     pub(super) fn update(&self, hosted: &Hosted) {
-        if let Some(version) = self.newest(&hosted.route()) {
+        if let Some(version) = self.newest(hosted.route().id, hosted.side()) {
             hosted.set_version(version);
         }
     }

@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::aftermath::{Call, Failure};
 use super::hosted::{Version, Wakefulness};
@@ -18,7 +19,6 @@ use crate::catalog::Route;
 use crate::fault::{Fault, HostFault, Incident};
 use crate::guest::{Acceptance, Instance};
 use crate::mailbox::{Connecting, Outbox, Stop, TimerCall, Work};
-use crate::metrics::Counts;
 
 /// Why an instance's task ends.
 enum End {
@@ -55,7 +55,6 @@ pub(super) async fn run(dispatcher: Dispatcher, hosted: Rc<Hosted>) {
 async fn serve(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<End, Box<Failure>> {
     let services = dispatcher.services();
     let (inbox, members) = (hosted.inbox(), hosted.members());
-    let counts = hosted.counts();
     // Boxed, because the task would hold room for it for as long as the instance lives.
     let mut instance = match Box::pin(begin(dispatcher, hosted)).await? {
         Ok(instance) => instance,
@@ -69,18 +68,18 @@ async fn serve(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<End, Box<Fail
         match work {
             Work::Connect(connecting) if hosted.program().has_handshake() => {
                 let call = Box::pin(connect(&mut instance, connecting));
-                corked(services, counts, pin!(call)).await?;
+                corked(services, hosted, pin!(call)).await?;
             }
             // One without an opinion accepts.
             Work::Connect(connecting) => {
                 drop(connecting.answer.send(Ok(Ok(Acceptance::default()))))
             }
             Work::Open(outbox) => {
-                let outcome = corked(services, counts, pin!(instance.on_open(outbox.id()))).await;
+                let outcome = corked(services, hosted, pin!(instance.on_open(outbox.id()))).await;
                 outcome.map_err(|fault| Failure::new(fault, Call::Open(outbox)))?;
             }
             Work::Messages(batch) => {
-                let outcome = corked(services, counts, pin!(instance.on_messages(&batch))).await;
+                let outcome = corked(services, hosted, pin!(instance.on_messages(&batch))).await;
                 let outcome = outcome.map_err(|fault| {
                     let messages = dispatcher.copy_batch(hosted, &batch);
                     Failure::new(fault, Call::Messages(messages))
@@ -91,7 +90,7 @@ async fn serve(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<End, Box<Fail
             Work::Control(outbox, frame) => {
                 // Boxed: rare, and every instance's task would hold room for it.
                 let call = Box::pin(instance.on_control(outbox.id(), &frame));
-                let outcome = corked(services, counts, pin!(call)).await;
+                let outcome = corked(services, hosted, pin!(call)).await;
                 inbox.finish_control(&outbox, &frame);
                 outcome.map_err(|fault| {
                     let frame = dispatcher.copy_frame(&outbox, &frame);
@@ -102,12 +101,12 @@ async fn serve(dispatcher: &Dispatcher, hosted: &Hosted) -> Result<End, Box<Fail
             Work::Close(outbox, _) if members.get(outbox.id()).is_none() => {}
             Work::Close(outbox, ending) => {
                 let call = instance.on_close(outbox.id(), &ending);
-                let outcome = corked(services, counts, pin!(call)).await;
+                let outcome = corked(services, hosted, pin!(call)).await;
                 // It was told, whatever came of it.
                 dispatcher.release(hosted, &outbox);
                 outcome.map_err(|fault| Failure::new(fault, Call::Close(outbox)))?;
             }
-            Work::Timer(call) => Box::pin(ring(&mut instance, services, counts, call)).await?,
+            Work::Timer(call) => Box::pin(ring(&mut instance, services, hosted, call)).await?,
             Work::Outdated => {
                 let swapped = Box::pin(swap(dispatcher, hosted, &mut instance)).await;
                 swapped.map_err(|fault| Failure::new(fault, Call::ExportState))?;
@@ -199,11 +198,11 @@ async fn connect(
 async fn ring(
     instance: &mut Instance,
     services: &Services,
-    counts: &Counts,
+    hosted: &Hosted,
     call: TimerCall,
 ) -> Result<(), Box<Failure>> {
     let outcome = if call.wanted.get() {
-        corked(services, counts, pin!(instance.on_timer(&call.name))).await
+        corked(services, hosted, pin!(instance.on_timer(&call.name))).await
     } else {
         Ok(())
     };
@@ -227,20 +226,44 @@ pub(super) fn refuse_waiting(hosted: &Hosted, incident: &Incident) {
     }
 }
 
-/// Runs a guest call; what it sends leaves when it ends or first waits.
+/// Runs a guest call; what it sends leaves when it ends or first waits. Where a version is on trial,
+/// it is timed.
 /// The call stays where it is pinned: an `async fn` that took it would hold room for it twice.
 pub(super) async fn corked<T>(
     services: &Services,
-    counts: &Counts,
+    hosted: &Hosted,
+    call: Pin<&mut impl Future<Output = T>>,
+) -> T {
+    if hosted.counts().is_watching() {
+        // Boxed: rare, and every instance's task would hold room for it.
+        return Box::pin(timed(services, hosted, call)).await;
+    }
+    run_corked(services, hosted, call).await
+}
+
+async fn run_corked<T>(
+    services: &Services,
+    hosted: &Hosted,
     mut call: Pin<&mut impl Future<Output = T>>,
 ) -> T {
     services.lane.cork.begin_call();
     poll_fn(|context| {
-        let outcome = counts.time(|| call.as_mut().poll(context));
+        let outcome = hosted.counts().time(|| call.as_mut().poll(context));
         services.release();
         outcome
     })
     .await
+}
+
+async fn timed<T>(
+    services: &Services,
+    hosted: &Hosted,
+    call: Pin<&mut impl Future<Output = T>>,
+) -> T {
+    let (generation, began) = (hosted.generation(), Instant::now());
+    let outcome = run_corked(services, hosted, call).await;
+    hosted.counts().call(generation, began.elapsed());
+    outcome
 }
 
 /// The instance sleeps and found no slot to wake in: what waits for it is refused, and the sessions

@@ -13,7 +13,7 @@ use super::{Dispatcher, Hosted};
 use crate::fault::Fault;
 use crate::guest::Instance;
 
-/// Puts the newest version in the place of `instance`, if it is newer. An error is the old one's:
+/// Puts the newest version in the place of `instance`, if it is another one. An error is the old one's:
 /// it failed while it was asked for its state.
 pub(super) async fn swap(
     dispatcher: &Dispatcher,
@@ -21,14 +21,15 @@ pub(super) async fn swap(
     instance: &mut Instance,
 ) -> Result<(), Fault> {
     let Version { route, program } = hosted.version();
-    let newest = dispatcher.newest(&route);
-    let Some(new) = newest.filter(|new| new.route.generation > route.generation) else {
+    let newest = dispatcher.newest(route.id, hosted.side());
+    // A canary that is taken back goes to a version before its own.
+    let Some(new) = newest.filter(|new| new.route.generation != route.generation) else {
         return Ok(());
     };
     let began = Instant::now();
     let services = dispatcher.services();
     let state = match program.hands_over() {
-        true => Some(corked(services, hosted.counts(), pin!(instance.export_state())).await?),
+        true => Some(corked(services, hosted, pin!(instance.export_state())).await?),
         false => None,
     };
     let bytes = state.as_ref().map_or(0, Vec::len);
@@ -59,9 +60,12 @@ pub(super) async fn swap(
                 "instance replaced"
             );
         }
-        Err(reason) => {
+        Err(Refusal { reason, by_guest }) => {
             let failed = &dispatcher.0.counters.swaps_failed;
             failed.fetch_add(1, Ordering::Relaxed);
+            if by_guest {
+                hosted.counts().refuse(to);
+            }
             let (component, route) = (program.name(), &route.pattern);
             tracing::warn!(
                 component,
@@ -78,27 +82,40 @@ pub(super) async fn swap(
     Ok(())
 }
 
+/// Why a new version does not take over, and whether its own code is to blame.
+struct Refusal {
+    reason: String,
+    by_guest: bool,
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self {
+            reason: fault.to_string(),
+            by_guest: matches!(fault, Fault::Guest(_)),
+        }
+    }
+}
+
 /// Starts the new version with the state of the old one.
 async fn succeed(
     dispatcher: &Dispatcher,
     hosted: &Hosted,
     new: &Version,
     state: Option<Vec<u8>>,
-) -> Result<Instance, String> {
+) -> Result<Instance, Refusal> {
     let surroundings = surroundings(dispatcher, hosted, &new.route);
-    let started = Instance::start(&new.program, surroundings).await;
-    let mut successor = started.map_err(|fault| fault.to_string())?;
+    let mut successor = Instance::start(&new.program, surroundings).await?;
     if let Some(state) = state
         && new.program.hands_over()
     {
         let services = dispatcher.services();
-        let imported = corked(
-            services,
-            hosted.counts(),
-            pin!(successor.import_state(&state)),
-        )
-        .await;
-        imported.map_err(|fault| fault.to_string())??;
+        let import = pin!(successor.import_state(&state));
+        let imported = corked(services, hosted, import).await?;
+        imported.map_err(|reason| Refusal {
+            reason,
+            by_guest: true,
+        })?;
     }
     Ok(successor)
 }

@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::hosted::Use;
 use super::placement::{self, InstanceKey};
 use super::{Dispatcher, Hosted};
-use crate::catalog::{InstanceModel, Route};
+use crate::catalog::{InstanceModel, Route, Side};
 use crate::fault::Fault;
 use crate::mailbox::{TimerCall, Work};
 use crate::timers::{Due, Home, Outcome, Owner};
@@ -81,7 +81,7 @@ impl Dispatcher {
     fn timed_route(&self, tenant: &Arc<str>, name: &str) -> Option<Arc<Route>> {
         let catalog = self.catalog();
         let route = catalog.named(tenant, name)?;
-        let program = self.newest(route)?.program;
+        let program = self.newest(route.id, Side::Stable)?.program;
         let may = route.grants.timers && route.instance != InstanceModel::Session;
         (may && program.has_timers()).then(|| Arc::clone(route))
     }
@@ -117,7 +117,9 @@ impl Dispatcher {
         let hosted = match (&due.owner, route) {
             (Owner::Session(serial), _) => self.0.hosted.borrow().get(serial).cloned(),
             (Owner::Home(home), Some(route)) => {
-                self.instance_for(Some(key_of(route, &home.key)), route)
+                let key = Some(key_of(route, &home.key));
+                let side = self.side_of_key(&key, route);
+                self.instance_for(key, side, route)
             }
             (Owner::Home(_), None) => None,
         };

@@ -2,7 +2,7 @@
 //! all of it works or nothing is left behind.
 
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -11,7 +11,9 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
 use super::Server;
+use super::desk::Desk;
 use super::publisher::Publisher;
+use super::publishing::Publishing;
 use super::route::Route;
 use super::worker::{self, Control, Inlets, TopicsConfig, WorkerParts};
 use crate::admin::{Admin, AdminParts, AdminSettings, Question, Status};
@@ -170,14 +172,11 @@ impl Builder {
         let admin_listener = admin_listener.transpose()?;
         let tls = self.tls.map(TlsFiles::load).transpose()?;
         let outbound = Outbound::new(self.outbound).map_err(|reason| anyhow!(reason))?;
-        let stored = open_storage(self.storage.as_ref(), &self.routes)?;
-        let (kv, timers, storage_thread) = match stored {
-            Some((kv, timers, thread)) => (Some(kv), Some(timers), Some(thread)),
-            None => (None, None, None),
-        };
+        let (kv, timers, storage_thread) = open_storage(self.storage.as_ref(), &self.routes)?;
         let engine = Engine::new(&self.engine)?;
         let mut publisher = Publisher::new(engine, kv.is_some());
-        let (served, _) = publisher.replace(self.routes, self.pages)?;
+        let own = publisher.replace(self.routes, self.pages)?;
+        let (served, _) = publisher.make(own);
         let counters = Arc::new(Counters::default());
         let (peers, peers_in) = channels(workers);
         let (timer_addresses, mail) = timers::addresses(workers);
@@ -204,6 +203,7 @@ impl Builder {
         let inlets = inlets.zip(topic_inlets).zip(question_inlets).map(inlets_of);
         let (controls, mut threads) = spawn_workers(&parts, &listeners, inlets)?;
         threads.extend(storage_thread);
+        let publishing = Arc::new(Publishing::new(publisher, controls.clone()));
         let status = Arc::new(Status::default());
         let admin = self.admin.zip(admin_listener).map(|(settings, listener)| {
             let parts = AdminParts {
@@ -212,6 +212,7 @@ impl Builder {
                 status: status.clone(),
                 logs: parts.logs.clone(),
                 dead_letters,
+                canaries: Box::new(Desk(Arc::clone(&publishing))),
             };
             Admin::start(listener, parts)
         });
@@ -227,7 +228,7 @@ impl Builder {
             admin,
             status,
             next_worker: 0.into(),
-            publisher: Arc::new(Mutex::new(publisher)),
+            publishing,
         })
     }
 
@@ -284,14 +285,14 @@ fn channels<T>(workers: usize) -> (Vec<UnboundedSender<T>>, Vec<UnboundedReceive
     (0..workers).map(|_| mpsc::unbounded_channel()).unzip()
 }
 
+/// What is made of a storage, and its thread: all of it or nothing.
+type Stored = (Option<Kv>, Option<TimerParts>, Option<JoinHandle<()>>);
+
 /// Opens what the routes need; a server that grants nothing of it may do without.
-fn open_storage(
-    settings: Option<&StorageSettings>,
-    routes: &[Route],
-) -> Result<Option<(Kv, TimerParts, JoinHandle<()>)>> {
+fn open_storage(settings: Option<&StorageSettings>, routes: &[Route]) -> Result<Stored> {
     let Some(settings) = settings else {
         return match routes.iter().find(|route| route.needs_storage()) {
-            None => Ok(None),
+            None => Ok((None, None, None)),
             Some(route) => bail!(
                 "the route {} is granted storage, and the server has none: name a place with \
                  Builder::storage",
@@ -302,7 +303,8 @@ fn open_storage(
     let (storage, thread) = Storage::open(settings).map_err(|reason| anyhow!(reason))?;
     tracing::info!(place = %settings.place, "storage open");
     let timers = TimerParts::new(storage.clone(), settings)?;
-    Ok(Some((Kv::new(storage, settings)?, timers, thread)))
+    let kv = Kv::new(storage, settings)?;
+    Ok((Some(kv), Some(timers), Some(thread)))
 }
 
 /// What the topics of all workers are made of, and where each reads what the others say.

@@ -53,7 +53,8 @@ impl From<RouteConfig> for Route {
             .guest(|limits| *limits = config.guest)
             .tenant(config.tenant)
             .grants(|grants| *grants = config.grants)
-            .rollout(config.rollout);
+            .rollout(config.rollout)
+            .canary(config.canary);
         let route = match config.settings {
             Some(settings) => route.settings(|own| *own = settings),
             None => route,

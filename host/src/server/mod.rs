@@ -5,15 +5,19 @@
 //! messages flow.
 
 mod builder;
+mod canary;
 mod configured;
+mod desk;
 mod publisher;
+mod publishing;
 mod questions;
 mod route;
+mod warden;
 mod worker;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,12 +27,14 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 pub use self::builder::Builder;
-use self::publisher::Publisher;
 pub use self::publisher::Replaced;
+use self::publisher::{Change, Publisher, Reason};
+use self::publishing::Publishing;
 pub use self::route::{Route, Source};
 use self::worker::Control;
-use crate::admin::{Admin, Status};
-use crate::dispatch::{Counters, Served};
+use crate::admin::{Admin, Outcome, Status};
+use crate::dispatch::{Counters, label};
+use crate::metrics::RouteKey;
 use crate::topics::TopicCounters;
 
 /// Bytes that an in-memory connection holds in each direction, as a socket's buffers would.
@@ -47,7 +53,7 @@ pub struct Server {
     admin: Option<Admin>,
     status: Arc<Status>,
     next_worker: AtomicUsize,
-    publisher: Arc<Mutex<Publisher>>,
+    publishing: Arc<Publishing>,
 }
 
 /// What is going on in a server.
@@ -171,26 +177,41 @@ impl Server {
             .await
     }
 
-    /// One change after the other reaches all workers in the same order.
+    /// Lets everybody follow the canary of a route. `route` needs tenant, host, path and subprotocols.
+    ///
+    /// # Errors
+    /// When none is under way.
+    pub async fn promote(&self, route: Route) -> Result<Replaced> {
+        let of = key_of(route)?;
+        let reason = by_library(Outcome::Promoted);
+        self.change(move |publisher| publisher.promote(&of, None, reason))
+            .await
+    }
+
+    /// Takes the canary of a route back, or the version that everybody follows while it is still
+    /// watched. `route` needs tenant, host, path and subprotocols.
+    ///
+    /// # Errors
+    /// When neither is there.
+    pub async fn abort(&self, route: Route) -> Result<Replaced> {
+        let of = key_of(route)?;
+        let reason = by_library(Outcome::Aborted);
+        self.change(move |publisher| publisher.take_back(&of, None, reason))
+            .await
+    }
+
     async fn change(
         &self,
-        change: impl FnOnce(&mut Publisher) -> Result<(Served, Replaced)> + Send + 'static,
+        plan: impl FnOnce(&Publisher) -> Result<Change> + Send + 'static,
     ) -> Result<Replaced> {
-        let (publisher, workers) = (Arc::clone(&self.publisher), self.workers.clone());
+        let publishing = Arc::clone(&self.publishing);
         let (done, changed) = oneshot::channel();
         let thread = std::thread::Builder::new().name("wharf-publish".into());
         thread
-            .spawn(move || {
-                // A change is made as a whole or not at all, so one that panicked left nothing.
-                let mut publisher = publisher.lock().unwrap_or_else(PoisonError::into_inner);
-                let published = change(&mut publisher).map(|(served, published)| {
-                    spread(&workers, &served);
-                    published
-                });
-                drop(done.send(published));
-            })
+            .spawn(move || drop(done.send(publishing.change(plan, || Ok(())))))
             .context("a thread to publish")?;
-        changed.await.context("the change was cut short")?
+        let changed: Result<_> = changed.await.context("the change was cut short")?;
+        changed.map(|(replaced, ())| replaced)
     }
 
     /// Resolves when an operator has asked over the admin listener that the server drains and ends.
@@ -223,6 +244,7 @@ impl Server {
     /// When a worker or the storage had panicked.
     pub async fn shutdown(mut self) -> Result<()> {
         self.workers.clear();
+        self.publishing.end();
         self.admin = None;
         let threads = std::mem::take(&mut self.threads);
         let (done, all) = oneshot::channel();
@@ -243,18 +265,25 @@ impl Server {
     }
 }
 
-/// Gives every worker what is served from now on, and waits until each has it.
-fn spread(workers: &[UnboundedSender<Control>], served: &Served) {
-    let answers = workers.iter().map(|worker| {
-        let (done, answer) = oneshot::channel();
-        let served = served.clone();
-        // A worker that has ended serves nothing.
-        let _ = worker.send(Control::Publish { served, done });
-        answer
-    });
-    let answers: Vec<_> = answers.collect();
-    for answer in answers {
-        let _ = answer.blocking_recv();
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A change that is under way must not keep the workers.
+        self.publishing.end();
+    }
+}
+
+/// What a route is found by.
+fn key_of(route: Route) -> Result<RouteKey> {
+    let route = route.check(crate::catalog::ProgramId(0))?;
+    Ok((route.tenant.clone(), label(&route).into()))
+}
+
+fn by_library(outcome: Outcome) -> Reason {
+    Reason {
+        outcome,
+        cause: "library",
+        text: "the program that runs the server asked for it".to_owned(),
+        vitals: None,
     }
 }
 

@@ -4,13 +4,18 @@
 //!
 //! Runs on a thread of its own, never on a worker: compiling takes milliseconds to seconds.
 
+mod trials;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 
+pub(super) use self::trials::{Judged, Reason};
+use self::trials::{Trials, Wanted};
 use super::route::{Route, Source};
+use crate::admin::CanaryEnd;
 use crate::catalog::{self, AfterTrap, Catalog, Grants, Page, ProgramId, Rollout, RouteId, Target};
 use crate::digest::Digest;
 use crate::dispatch::Served;
@@ -27,6 +32,8 @@ pub struct Replaced {
     pub changed: usize,
     /// Routes that are gone.
     pub removed: usize,
+    /// Routes whose new version begins as a canary.
+    pub canaries: usize,
 }
 
 /// What makes a compiled component: its name for logs, its digest, and what it was checked against.
@@ -55,6 +62,19 @@ struct Standing {
     build: Build,
     /// What the version before ran: kept, so that going back takes no time.
     before: Option<Build>,
+    /// What is on trial of it.
+    trials: Trials,
+}
+
+impl Standing {
+    fn new((route, build): (catalog::Route, Build)) -> Self {
+        Self {
+            route,
+            build,
+            before: None,
+            trials: Trials::default(),
+        }
+    }
 }
 
 /// Everything that is served.
@@ -66,6 +86,15 @@ struct State {
     ids: HashMap<Identity, RouteId>,
     programs_made: u32,
     generation: u64,
+    /// What became of versions on trial by the last change.
+    ends: Vec<CanaryEnd>,
+}
+
+/// A change that is checked, and not made yet.
+pub(super) struct Change {
+    next: State,
+    served: Served,
+    replaced: Replaced,
 }
 
 /// Changes what the server serves.
@@ -85,23 +114,26 @@ impl Publisher {
         }
     }
 
+    /// Serves what was changed from now on: to be given to every worker.
+    pub(super) fn make(&mut self, change: Change) -> (Served, Replaced) {
+        self.state = change.next;
+        (change.served, change.replaced)
+    }
+
     /// Serves these and nothing else.
-    pub(super) fn replace(
-        &mut self,
-        routes: Vec<Route>,
-        pages: Vec<(String, Page)>,
-    ) -> Result<(Served, Replaced)> {
+    pub(super) fn replace(&self, routes: Vec<Route>, pages: Vec<(String, Page)>) -> Result<Change> {
         let mut next = self.state.clone();
-        let standing = routes.into_iter().map(|route| self.stand(&mut next, route));
+        let routes = routes.into_iter();
+        let standing = routes.map(|route| self.stand(&mut next, route, false));
         next.standing = standing.collect::<Result<_>>()?;
         next.pages = pages;
         self.settle(next)
     }
 
     /// Serves this one beside the others.
-    pub(super) fn publish(&mut self, route: Route) -> Result<(Served, Replaced)> {
+    pub(super) fn publish(&self, route: Route) -> Result<Change> {
         let mut next = self.state.clone();
-        let standing = self.stand(&mut next, route)?;
+        let standing = self.stand(&mut next, route, true)?;
         let place = next
             .standing
             .iter()
@@ -114,7 +146,7 @@ impl Publisher {
     }
 
     /// Serves all but this one.
-    pub(super) fn withdraw(&mut self, route: &Route) -> Result<(Served, Replaced)> {
+    pub(super) fn withdraw(&self, route: &Route) -> Result<Change> {
         let route = route.clone().check(ProgramId(0))?;
         let identity = identity_of(&route);
         let mut next = self.state.clone();
@@ -127,8 +159,9 @@ impl Publisher {
         self.settle(next)
     }
 
-    /// Checks a route, and compiles its component if that is a new one.
-    fn stand(&self, next: &mut State, route: Route) -> Result<Standing> {
+    /// Checks a route, and compiles its component if that is a new one. `insists`: also if it was
+    /// taken back before.
+    fn stand(&self, next: &mut State, route: Route, insists: bool) -> Result<Standing> {
         if route.needs_storage() && !self.has_storage {
             bail!(
                 "the route {} is granted storage, and the server has none: name a place with \
@@ -159,35 +192,24 @@ impl Publisher {
             }
         };
         check_conversation(&route, &built.program)?;
-        let wanted = route.rollout;
+        let (rollout, canary) = (route.rollout, route.canary.clone());
         let mut route = route.check(built.id)?;
         let identity = identity_of(&route);
         let fresh = RouteId(next.ids.len() as u32);
         route.id = *next.ids.entry(identity).or_insert(fresh);
-        let old = self.standing(route.id);
-        let before = match old {
-            Some(old) if is_same_version(&old.route, &route) => {
-                route.generation = old.route.generation;
-                route.rollout = old.route.rollout;
-                old.before.clone()
-            }
-            old => {
-                // All that changes at once is one generation.
-                next.generation = self.state.generation + 1;
-                route.generation = next.generation;
-                if let Some(old) = old {
-                    let program = &self.state.built[&old.build].program;
-                    let change = (&old.route, &**program, &route, &*built.program);
-                    route.rollout = rollout(wanted, change)?;
-                }
-                old.map(|old| old.build.clone())
-            }
-        };
-        Ok(Standing {
-            route,
-            build,
-            before,
-        })
+        if let Some(old) = self.standing(route.id) {
+            let new = Wanted {
+                route,
+                build,
+                rollout,
+                canary,
+                insists,
+            };
+            return self.follow(next, old, new);
+        }
+        next.generation = self.state.generation + 1;
+        route.generation = next.generation;
+        Ok(Standing::new((route, build)))
     }
 
     fn standing(&self, id: RouteId) -> Option<&Standing> {
@@ -195,11 +217,15 @@ impl Publisher {
         standing.find(|standing| standing.route.id == id)
     }
 
-    /// Makes the snapshot, and keeps the state that it is made of.
-    fn settle(&mut self, mut next: State) -> Result<(Served, Replaced)> {
+    /// Makes the snapshot of what would be served.
+    fn settle(&self, mut next: State) -> Result<Change> {
+        self.end_trials(&mut next);
         let kept = |build: &Build| {
             let mut standing = next.standing.iter();
-            standing.any(|one| one.build == *build || one.before.as_ref() == Some(build))
+            standing.any(|one| {
+                let is_before = one.before.as_ref() == Some(build);
+                one.build == *build || is_before || one.trials.keep(build)
+            })
         };
         let built = next.built.iter().filter(|(build, _)| kept(build));
         let built: HashMap<_, _> = built
@@ -208,7 +234,8 @@ impl Publisher {
         next.built = built;
         let pages = next.pages.iter();
         let pages = pages.map(|(path, page)| catalog::Route::new(path, Target::Page(page.clone())));
-        let routes = next.standing.iter().map(|standing| standing.route.clone());
+        let routes = next.standing.iter();
+        let routes = routes.map(|one| one.trials.served(one.route.clone()));
         let catalog = Catalog::new(routes.chain(pages).collect());
         let catalog = catalog.map_err(|error| anyhow!(error.reason))?;
         let programs = next.built.values();
@@ -221,15 +248,26 @@ impl Publisher {
         let changed = next.standing.iter().filter(|one| {
             before(one).is_some_and(|old| old.route.generation != one.route.generation)
         });
+        let canaries = next.standing.iter().filter(|one| {
+            let known = before(one).and_then(|old| old.trials.generation());
+            one.trials
+                .generation()
+                .is_some_and(|new| Some(new) != known)
+        });
+        let canaries = canaries.count();
         let (added, changed) = (added.count(), changed.count());
-        let published = Replaced {
+        let replaced = Replaced {
             generation: next.generation,
             added,
             changed,
             removed: self.state.standing.len() + added - next.standing.len(),
+            canaries,
         };
-        self.state = next;
-        Ok((served, published))
+        Ok(Change {
+            next,
+            served,
+            replaced,
+        })
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::catalog::{
-    self, AfterTrap, Grants, InstanceModel, OriginRule, ProgramId, Rollout, Settings, Target,
+    self, AfterTrap, Canary, Grants, InstanceModel, OriginRule, ProgramId, Rollout, Settings, Target,
     Template, WebSocketSettings,
 };
 use crate::guest::GuestLimits;
@@ -38,6 +38,7 @@ pub struct Route {
     pub(super) grants: Grants,
     pub(super) settings: Settings,
     pub(super) rollout: Option<Rollout>,
+    pub(super) canary: Option<Canary>,
 }
 
 #[derive(Clone, Debug)]
@@ -65,6 +66,7 @@ impl Route {
             grants: Grants::default(),
             settings: Settings::default(),
             rollout: None,
+            canary: None,
         }
     }
 
@@ -186,6 +188,15 @@ impl Route {
     #[must_use]
     pub fn rollout(mut self, rollout: impl Into<Option<Rollout>>) -> Self {
         self.rollout = rollout.into();
+        self
+    }
+
+    /// Whether a new version begins with some of the sessions, when it is published on a running
+    /// server, and goes back by itself if it breaks its limits. `None`, the default: everybody finds
+    /// it at once.
+    #[must_use]
+    pub fn canary(mut self, canary: impl Into<Option<Canary>>) -> Self {
+        self.canary = canary.into();
         self
     }
 

@@ -2,9 +2,10 @@
 //! share immutable data and talk by messages.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::dispatch::{Counters, Dispatcher, DispatcherParts, PeerCommand, Served
 use crate::ingress::{Ingress, Places, Tls};
 use crate::kv::Kv;
 use crate::mailbox::Lane;
+use crate::metrics::{VersionKey, Vitals};
 use crate::outbound::Outbound;
 use crate::request::Remote;
 use crate::session;
@@ -46,6 +48,11 @@ pub(super) enum Control {
     Publish {
         served: Served,
         done: oneshot::Sender<()>,
+    },
+    /// Answer what was counted of versions on trial, with the place of the worker.
+    CountTrials {
+        place: usize,
+        reply: mpsc::Sender<(usize, BTreeMap<VersionKey, Vitals>)>,
     },
     /// Ask every client to leave; answer how many sessions were left in the end.
     Drain {
@@ -98,7 +105,7 @@ pub(super) fn spawn(
 ) -> Result<(UnboundedSender<Control>, JoinHandle<()>)> {
     let (control, controls) = unbounded_channel();
     let thread = std::thread::Builder::new().name(format!("wharf-worker-{index}"));
-    let (ready, is_ready) = std::sync::mpsc::channel();
+    let (ready, is_ready) = mpsc::channel();
     let thread = thread
         .spawn(move || {
             let mut builder = Builder::new_current_thread();
@@ -245,6 +252,10 @@ impl Worker {
                 self.dispatcher.publish(served);
                 // Whoever asked may have given up waiting.
                 let _ = done.send(());
+            }
+            // Whoever asked may have given up waiting.
+            Control::CountTrials { place, reply } => {
+                drop(reply.send((place, self.dispatcher.trials())));
             }
             Control::Drain { within, done } => {
                 self.ingress.drain();

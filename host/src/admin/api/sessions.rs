@@ -114,6 +114,8 @@ fn shown(row: &SessionRow) -> Value {
         "session": row.name,
         "number": row.number,
         "route": row.route,
+        "generation": row.generation,
+        "canary": row.is_canary,
         "state": if row.is_open { "open" } else { "closing" },
         "worker": row.worker,
         "instance_asleep": row.instance_asleep,

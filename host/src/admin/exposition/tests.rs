@@ -29,7 +29,12 @@ fn a_text_that_prometheus_reads() {
     counts.shake_hands(Handshake::Accepted);
     counts.change(|figures| figures.swap_pauses.note(Duration::from_micros(300)));
     books.refuse(404);
-    let text = text(books.report(), letters(), 0, &Status::default());
+    let text = text(
+        books.report(),
+        (letters(), &Canaries::default()),
+        0,
+        &Status::default(),
+    );
     for line in [
         "# TYPE wharf_messages_in counter",
         "wharf_messages_in_total{tenant=\"acme\",route=\"* /a\\\"b\"} 1",
@@ -54,7 +59,12 @@ fn a_text_that_prometheus_reads() {
 fn names() -> BTreeSet<String> {
     let books = Books::default();
     drop(books.of(&"acme".into(), "/a"));
-    let text = text(books.report(), letters(), 0, &Status::default());
+    let text = text(
+        books.report(),
+        (letters(), &Canaries::default()),
+        0,
+        &Status::default(),
+    );
     let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let names = kinds.flat_map(|line| {
         let (name, kind) = line.split_once(' ').expect("a name and a kind");

@@ -1,0 +1,132 @@
+//! One change after the other: planned, recorded by whoever wants it recorded, and given to all
+//! workers in the same order.
+//!
+//! Waits for the workers and for the disk, so it is called on threads that may stand still.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Result, bail};
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::oneshot;
+
+use super::publisher::{Change, Publisher, Replaced};
+use super::warden;
+use super::worker::Control;
+use crate::admin::Canaries;
+use crate::dispatch::Served;
+
+/// What changes the server, and whom it tells.
+pub(super) struct Publishing {
+    publisher: Mutex<Publisher>,
+    /// The way to each worker; none any more when the server ends.
+    workers: Mutex<Vec<UnboundedSender<Control>>>,
+    /// What operators are told of versions on trial.
+    canaries: Canaries,
+    /// Whether somebody watches over these.
+    is_guarded: Mutex<bool>,
+}
+
+impl Publishing {
+    pub(super) fn new(publisher: Publisher, workers: Vec<UnboundedSender<Control>>) -> Self {
+        Self {
+            publisher: Mutex::new(publisher),
+            workers: Mutex::new(workers),
+            canaries: Canaries::default(),
+            is_guarded: Mutex::new(false),
+        }
+    }
+
+    /// Plans a change, lets `record` make it lasting, and serves it when it is that. If either fails
+    /// nothing is changed. When it returns, new requests find the change on every worker.
+    pub(super) fn change<T, E: From<anyhow::Error>>(
+        self: &Arc<Self>,
+        plan: impl FnOnce(&Publisher) -> Result<Change>,
+        record: impl FnOnce() -> Result<T, E>,
+    ) -> Result<(Replaced, T), E> {
+        let mut publisher = self.publisher();
+        let workers = self.workers().clone();
+        if workers.is_empty() {
+            let ends = || -> Result<()> { bail!("the server is shutting down") };
+            ends()?;
+        }
+        let change = plan(&publisher)?;
+        let recorded = record()?;
+        let (served, replaced) = publisher.make(change);
+        spread(&workers, &served);
+        self.canaries.show(publisher.canary_rows());
+        for end in publisher.take_ends() {
+            self.canaries.note(end);
+        }
+        let is_any = publisher.has_trials();
+        drop(publisher);
+        if is_any {
+            self.guard();
+        }
+        Ok((replaced, recorded))
+    }
+
+    /// What operators are told of versions on trial.
+    pub(super) fn canaries(&self) -> &Canaries {
+        &self.canaries
+    }
+
+    /// Sees to it that somebody watches over the versions on trial.
+    fn guard(self: &Arc<Self>) {
+        let mut is_guarded = self.is_guarded();
+        if !*is_guarded {
+            *is_guarded = warden::start(Arc::downgrade(self));
+        }
+    }
+
+    /// Whether nobody need watch any more; then nobody does.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let mut is_guarded = self.is_guarded();
+        // Whoever makes a change now comes to `guard` behind this.
+        *is_guarded = self.publisher().has_trials();
+        !*is_guarded
+    }
+
+    /// Contended by whoever makes a change and whoever watches.
+    fn is_guarded(&self) -> MutexGuard<'_, bool> {
+        self.is_guarded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Contended by whoever makes a change, and held for as long as that takes.
+    pub(super) fn publisher(&self) -> MutexGuard<'_, Publisher> {
+        // A change is made as a whole or not at all, so one that panicked left nothing.
+        self.publisher
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing is changed any more, and no worker is kept alive for it.
+    pub(super) fn end(&self) {
+        self.workers().clear();
+    }
+
+    /// Whether the server ends.
+    pub(super) fn is_ending(&self) -> bool {
+        self.workers().is_empty()
+    }
+
+    pub(super) fn workers(&self) -> MutexGuard<'_, Vec<UnboundedSender<Control>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives every worker what is served from now on, and waits until each has it.
+fn spread(workers: &[UnboundedSender<Control>], served: &Served) {
+    let answers = workers.iter().map(|worker| {
+        let (done, answer) = oneshot::channel();
+        let served = served.clone();
+        // A worker that has ended serves nothing.
+        let _ = worker.send(Control::Publish { served, done });
+        answer
+    });
+    let answers: Vec<_> = answers.collect();
+    for answer in answers {
+        let _ = answer.blocking_recv();
+    }
+}
