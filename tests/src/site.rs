@@ -79,6 +79,7 @@ pub struct Mount {
     grants: Table,
     config: Table,
     rollout: Table,
+    canary: Table,
     secrets: Vec<(String, String)>,
 }
 
@@ -93,6 +94,7 @@ impl Mount {
             grants: Table::new(),
             config: Table::new(),
             rollout: Table::new(),
+            canary: Table::new(),
             secrets: Vec::new(),
         }
         .set("path", path)
@@ -144,6 +146,13 @@ impl Mount {
     #[must_use]
     pub fn rollout_time(mut self, key: &str, time: &str) -> Self {
         self.rollout.insert(key.into(), time.into());
+        self
+    }
+
+    /// Sets a key of `[route.rollout.canary]`.
+    #[must_use]
+    pub fn canary(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.canary.insert(key.into(), value.into());
         self
     }
 
@@ -269,6 +278,9 @@ impl Site {
             let _ = write!(text, "[route.grants]\n{}", lines(&mount.grants));
             if !mount.rollout.is_empty() {
                 let _ = write!(text, "[route.rollout]\n{}", lines(&mount.rollout));
+            }
+            if !mount.canary.is_empty() {
+                let _ = write!(text, "[route.rollout.canary]\n{}", lines(&mount.canary));
             }
             if !mount.config.is_empty() {
                 let _ = write!(text, "[route.config]\n{}", lines(&mount.config));

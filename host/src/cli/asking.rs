@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use super::client::encoded;
 use super::shown;
 use super::table::print;
-use super::{Command, DeadLetters, Kick, Logs, OfTenant, Publish, Reach, Sessions, Topics, parse};
+use super::{
+    Command, DeadLetters, Kick, Logs, OfTenant, Ordered, Publish, Reach, Sessions, Topics, parse,
+};
 
 const JSON: &str = "application/json";
 /// How long `wharf logs` listens without `--follow`.
@@ -23,6 +25,9 @@ pub(super) async fn run(command: Command) -> Result<()> {
         Command::Tenants(reach) => tenants(&reach).await,
         Command::Sessions(sessions) => list_sessions(&sessions).await,
         Command::Kick(kick) => end(&kick).await,
+        Command::Canary(of) => list_canaries(&of).await,
+        Command::Promote(ordered) => order(&ordered, "promote").await,
+        Command::Abort(ordered) => order(&ordered, "abort").await,
         Command::Topics(topics) => list_topics(&topics).await,
         Command::Publish(publish) => send(&publish).await,
         Command::Logs(logs) => listen(&logs).await,
@@ -122,6 +127,27 @@ async fn list_dead_letters(letters: &DeadLetters) -> Result<()> {
         return delete(&path).await;
     }
     tell(&of.reach, &letter, shown::dead_letter)
+}
+
+async fn list_canaries(of: &OfTenant) -> Result<()> {
+    let path = path_of(of, "canary").await?;
+    let answer = of.reach.client().get(&path).await?;
+    tell(&of.reach, &answer, shown::canaries)
+}
+
+async fn order(ordered: &Ordered, verb: &str) -> Result<()> {
+    let of = &ordered.of;
+    let path = format!("{}/{verb}", path_of(of, "canary").await?);
+    let said = match &ordered.route {
+        Some(route) => json!({ "route": route }).to_string(),
+        None => String::new(),
+    };
+    let client = of.reach.client();
+    let answer = client.ask(Method::POST, &path, JSON, said).await?;
+    tell(&of.reach, &answer, |answer| {
+        let (route, outcome) = (super::text(answer, "route"), super::text(answer, "outcome"));
+        format!("the version of {route} that was on trial is {outcome}")
+    })
 }
 
 async fn end(kick: &Kick) -> Result<()> {

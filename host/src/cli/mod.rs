@@ -36,6 +36,12 @@ pub(crate) enum Command {
     Sessions(Sessions),
     /// Ends a session.
     Kick(Kick),
+    /// Shows which versions are on trial, and what became of others.
+    Canary(OfTenant),
+    /// Lets everybody follow a canary at once.
+    Promote(Ordered),
+    /// Takes a version on trial back: a canary, or one that everybody follows and that is still watched.
+    Abort(Ordered),
     /// Lists topics, or the members of one.
     Topics(Topics),
     /// Sends a message to all members of a topic.
@@ -102,6 +108,15 @@ pub(crate) struct Kick {
     /// What the client is told, up to 123 bytes.
     #[arg(long, default_value = "")]
     reason: String,
+    #[command(flatten)]
+    of: OfTenant,
+}
+
+/// A route with a version on trial.
+#[derive(Debug, Args)]
+pub(crate) struct Ordered {
+    /// The route, as `wharf canary` lists it; may be left out if it is the only one.
+    route: Option<String>,
     #[command(flatten)]
     of: OfTenant,
 }

@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::table::Table;
 use super::text;
 
+/// The last moment that a date for people can show: the year 9999 is far off.
+const MILLISECONDS_MAX: u64 = 4_000_000_000_000;
+
 pub(super) fn status(answer: &Value) -> String {
     let mut table = Table::new(["", ""]);
     for (name, key) in [
@@ -49,12 +52,15 @@ pub(super) fn tenants(answer: &Value) -> String {
 }
 
 pub(super) fn sessions(answer: &Value) -> String {
-    let mut table = Table::new(["SESSION", "ROUTE", "STATE", "FROM", "QUEUED", "TAGS"]);
+    let mut table = Table::new([
+        "SESSION", "ROUTE", "VERSION", "STATE", "FROM", "QUEUED", "TAGS",
+    ]);
     for session in rows(answer, "sessions") {
         let tags = rows(session, "tags").iter().filter_map(Value::as_str);
         table.row([
             text(session, "session"),
             text(session, "route"),
+            version(session),
             text(session, "state"),
             text(session, "remote_address"),
             text(session, "queued_bytes"),
@@ -62,6 +68,66 @@ pub(super) fn sessions(answer: &Value) -> String {
         ]);
     }
     table.lines()
+}
+
+/// A session's version, and whether that is a canary.
+fn version(session: &Value) -> String {
+    let generation = text(session, "generation");
+    match session["canary"].as_bool() {
+        Some(true) => format!("{generation} canary"),
+        _ => generation,
+    }
+}
+
+pub(super) fn canaries(answer: &Value) -> String {
+    let mut now = Table::new([
+        "ROUTE",
+        "VERSION",
+        "STAGE",
+        "SHARE",
+        "SECONDS LEFT",
+        "SESSIONS",
+        "CALLS",
+        "SLOW",
+        "TRAPS",
+        "TIMEOUTS",
+    ]);
+    for row in rows(answer, "canaries") {
+        let counted = |key| text(&row["counted"], key);
+        let of = |key: &str, max: &str| match &row[max] {
+            Value::Null => counted(key),
+            max => format!("{} of {max}", counted(key)),
+        };
+        now.row([
+            text(row, "route"),
+            text(row, "generation"),
+            text(row, "stage"),
+            text(row, "share"),
+            text(row, "seconds_left"),
+            counted("sessions"),
+            counted("calls"),
+            counted("slow_calls"),
+            of("traps", "traps_max"),
+            of("timeouts", "timeouts_max"),
+        ]);
+    }
+    let mut ended = Table::new(["ROUTE", "VERSION", "STAGE", "ENDED", "BECAME", "WHY"]);
+    for row in rows(answer, "ended") {
+        let at = row["at_unix_ms"]
+            .as_u64()
+            .unwrap_or_default()
+            .min(MILLISECONDS_MAX);
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(at);
+        ended.row([
+            text(row, "route"),
+            text(row, "generation"),
+            text(row, "stage"),
+            httpdate::fmt_http_date(at),
+            text(row, "outcome").replace('_', " "),
+            text(row, "reason"),
+        ]);
+    }
+    format!("{}\n\n{}", now.lines(), ended.lines())
 }
 
 pub(super) fn session(answer: &Value) -> String {

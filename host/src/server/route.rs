@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::catalog::{
-    self, AfterTrap, Canary, Grants, InstanceModel, OriginRule, ProgramId, Rollout, Settings, Target,
-    Template, WebSocketSettings,
+    self, AfterTrap, Canary, Grants, InstanceModel, OriginRule, ProgramId, Rollout, Settings,
+    Target, Template, WebSocketSettings,
 };
 use crate::guest::GuestLimits;
 

@@ -10,6 +10,7 @@
 mod admin;
 mod admin_api;
 mod after_trap;
+mod canary;
 mod client;
 mod client_ends;
 mod client_limits;

@@ -10,6 +10,8 @@
 //! | `import = "trap"`, `"spin"` | panics, or never ends, over the state |
 //! | `import = "greet"` | says `hello from VERSION` to all sessions |
 //! | `message = "trap"` | panics over the text `boom` |
+//! | `message = "spin"` | never ends over it |
+//! | `rounds = "NUMBER"` | counts so far over each message |
 //! | `hoard = "BYTES"` | hands over so much more |
 
 // It counts for a host: alone it does nothing.
@@ -45,8 +47,17 @@ impl Handler for Heir {
 
     fn on_message(&mut self, session: Session, message: Message<'_>) {
         let text = message.as_text().unwrap_or("?");
-        if text == "boom" && setting("message") == "trap" {
-            panic!("it was told to");
+        if text == "boom" {
+            match setting("message").as_str() {
+                "trap" => panic!("it was told to"),
+                "spin" => loop {
+                    std::hint::spin_loop();
+                },
+                _ => {}
+            }
+        }
+        for round in 0..setting("rounds").parse().unwrap_or(0_u64) {
+            std::hint::black_box(round);
         }
         self.total += 1;
         let own = self.own.entry(session).or_default();
