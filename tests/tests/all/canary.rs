@@ -11,7 +11,7 @@ use wharf_tests::deadline::scenario;
 use wharf_tests::figure::figure;
 use wharf_tests::http::Head;
 use wharf_tests::peer::{Peer, exchange};
-use wharf_tests::server::{Local, start};
+use wharf_tests::server::{Local, run, start};
 use wharf_tests::site::{Mount, Site};
 use wharf_tests::stream::Stream;
 
@@ -102,6 +102,16 @@ impl Served {
     async fn order(&self, verb: &str) -> (u16, Value) {
         self.ask("POST", &format!("/v1/tenants/default/canary/{verb}"))
             .await
+    }
+
+    /// Runs a `wharf` command against it; its standard output.
+    fn wharf(&self, arguments: &[&str]) -> String {
+        let address = self.server.server.admin_addr().expect("it was asked for");
+        let admin = format!("http://{address}");
+        let reach = ["--admin", &admin, "--token", &self.token];
+        let output = run(&[arguments, &reach].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("it writes UTF-8")
     }
 
     /// Waits until the last version on trial has ended, and tells how.
@@ -476,6 +486,8 @@ fn an_operator_ends_a_canary_either_way() {
             404,
             "nothing is on trial any more"
         );
+        let shown = served.wharf(&["canary"]);
+        assert!(shown.contains("asked for with the token op"), "{shown}");
         let metrics = exchange(
             served.server.server.admin_addr().unwrap(),
             &Head::get("/metrics"),
@@ -495,13 +507,18 @@ fn an_operator_ends_a_canary_either_way() {
         let route = || wharf::Route::new("/{key}");
         assert!(served.server.server.abort(route()).await.is_err());
         served.reload(canary(4, "100%")).await;
-        served
-            .server
-            .server
-            .promote(route())
-            .await
-            .expect("one is under way");
+        let promoted = served.server.server.promote(route()).await;
+        promoted.expect("one is under way");
         until_version(&mut old, 4).await;
+        // The command says it, too.
+        served.reload(canary(5, "7%")).await;
+        let shown = served.wharf(&["canary"]);
+        assert!(shown.contains("7%"), "{shown}");
+        let told = served.wharf(&["promote", "/{key}"]);
+        assert!(told.contains("is promoted"), "{told}");
+        until_version(&mut old, 5).await;
+        let shown = served.wharf(&["sessions"]);
+        assert!(shown.contains("VERSION"), "{shown}");
     });
 }
 
