@@ -302,12 +302,14 @@ async fn reload(server: &Server, arguments: &Serve) {
                 added,
                 changed,
                 removed,
+                canaries,
             } = published;
             tracing::info!(
                 generation,
                 added,
                 changed,
                 removed,
+                canaries,
                 "routes and pages read again"
             );
         }

@@ -93,7 +93,7 @@ pub(super) fn canaries(answer: &Value) -> String {
         "TIMEOUTS",
     ]);
     for row in rows(answer, "canaries") {
-        let counted = |key| text(&row["counted"], key);
+        let counted = |key: &str| text(&row["counted"], key);
         let of = |key: &str, max: &str| match &row[max] {
             Value::Null => counted(key),
             max => format!("{} of {max}", counted(key)),
