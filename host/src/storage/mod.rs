@@ -59,6 +59,10 @@ impl StorageError {
         Self("the storage has failed and is not open again".into())
     }
 
+    fn given_away() -> Self {
+        Self("the storage is another process's: this one's successor has it".into())
+    }
+
     fn ended() -> Self {
         Self("the storage has ended".into())
     }
@@ -171,9 +175,26 @@ impl Storage {
         self.shelf.with(|database| Ok(database.begin_read()?))
     }
 
+    /// Closes the file, so that another process may open it; whoever asks for something from now on
+    /// is refused. Waits for the writes that are under way.
+    pub(crate) fn give_away(&self) {
+        self.shelf.give_away();
+    }
+
+    /// Opens the file again that was given away.
+    ///
+    /// # Errors
+    /// Where it is and what hinders.
+    pub(crate) fn take_back(&self) -> Result<(), String> {
+        self.shelf.take_back()
+    }
+
     /// What was read is not to be had: tells the operator, the first time, and sees to it that the
     /// database is opened again.
     pub(crate) fn report(&self, error: &StorageError) {
+        if self.shelf.is_given_away() {
+            return;
+        }
         if self.failure.report(error) {
             // The thread lives as long as this handle.
             let _ = self.jobs.send(Box::new(Nudge));

@@ -8,6 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::panic::catch_unwind;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use redb::backends::InMemoryBackend;
@@ -20,9 +21,11 @@ use super::{StorageError, StoragePlace, StorageSettings};
 pub(super) struct Shelf {
     settings: StorageSettings,
     health: Arc<Health>,
-    /// Only the thread that writes takes it away and puts it back; others hold the lock while a
-    /// transaction begins.
+    /// Only the thread that writes takes it away and puts it back, and who gives the file away;
+    /// others hold the lock while a transaction begins.
     database: RwLock<Option<Database>>,
+    /// Whether another process has the file from now on.
+    given_away: AtomicBool,
 }
 
 impl Shelf {
@@ -33,6 +36,7 @@ impl Shelf {
             settings: settings.clone(),
             health,
             database: RwLock::new(Some(database)),
+            given_away: AtomicBool::new(false),
         })
     }
 
@@ -58,7 +62,33 @@ impl Shelf {
         &self,
         act: impl FnOnce(&Database) -> Result<T, E>,
     ) -> Result<T, E> {
-        act(self.read().as_ref().ok_or_else(StorageError::closed)?)
+        let missing = || match self.is_given_away() {
+            true => StorageError::given_away(),
+            false => StorageError::closed(),
+        };
+        act(self.read().as_ref().ok_or_else(missing)?)
+    }
+
+    /// Closes the file for another process, when what is under way is done. What is in memory stays:
+    /// nobody else could have it.
+    pub(super) fn give_away(&self) {
+        if self.settings.place != StoragePlace::Memory {
+            self.given_away.store(true, Ordering::Release);
+            drop(self.write().take());
+        }
+    }
+
+    /// Opens the file that nobody took.
+    pub(super) fn take_back(&self) -> Result<(), String> {
+        if self.is_given_away() {
+            self.reopen()?;
+            self.given_away.store(false, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_given_away(&self) -> bool {
+        self.given_away.load(Ordering::Acquire)
     }
 
     pub(super) fn is_open(&self) -> bool {

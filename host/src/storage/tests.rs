@@ -63,6 +63,43 @@ fn what_is_written_is_there_after_a_restart() {
 }
 
 #[test]
+fn a_file_that_is_given_away_can_be_had_by_another_process_and_taken_back() {
+    let folder = Folder::new("given-away");
+    let settings = folder.settings("a.redb");
+    let (storage, thread) = Storage::open(&settings).expect("it opens");
+    let insert = |storage: &Storage, number: u64| {
+        let storage = storage.clone();
+        runtime().block_on(async move {
+            let room = storage.room_for(8).await;
+            let work = move |transaction: &WriteTransaction| {
+                let mut numbers = transaction.open_table(NUMBERS)?;
+                numbers.insert(number, number)?;
+                Ok(numbers.iter()?.count())
+            };
+            storage.write(room, work).await
+        })
+    };
+    assert_eq!(insert(&storage, 1), Ok(1));
+    storage.give_away();
+    for _ in 0..2 {
+        assert_eq!(insert(&storage, 2), Err(StorageError::given_away()));
+        assert_eq!(storage.read().err(), Some(StorageError::given_away()));
+    }
+    let (other, of_other) = Storage::open(&settings).expect("nobody has it");
+    assert_eq!(insert(&other, 3), Ok(2));
+    let refused = storage.take_back().expect_err("the other has it");
+    assert!(refused.contains("another process has it open"), "{refused}");
+    drop(other);
+    of_other
+        .join()
+        .expect("the thread ends with its last handle");
+    assert_eq!(storage.take_back(), Ok(()));
+    assert_eq!(insert(&storage, 4), Ok(3));
+    drop(storage);
+    thread.join().expect("the thread ends with its last handle");
+}
+
+#[test]
 fn many_writes_at_once_are_all_done() {
     const WRITES: u64 = 5_000;
     let (storage, thread) = memory();

@@ -127,7 +127,7 @@ impl Writer {
     /// The next write; none in time while the database waits to be opened.
     fn next(&self, jobs: &mpsc::Receiver<Box<dyn Job>>) -> Result<Box<dyn Job>, RecvTimeoutError> {
         match &self.pause {
-            Some(pause) if !self.shelf.is_open() => {
+            Some(pause) if !self.shelf.is_open() && !self.shelf.is_given_away() => {
                 jobs.recv_timeout(pause.until.saturating_duration_since(Instant::now()))
             }
             _ => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -136,13 +136,14 @@ impl Writer {
 
     fn take(&mut self, mut group: Vec<Box<dyn Job>>) {
         let outcome = match &self.pause {
+            _ if self.shelf.is_given_away() => Err(StorageError::given_away()),
             Some(pause) if Instant::now() < pause.until => Err(pause.why.clone()),
             _ => self.commit(&mut group),
         };
         for job in group {
             job.answer(outcome.clone());
         }
-        if self.shelf.health().has_failed() {
+        if self.shelf.health().has_failed() && !self.shelf.is_given_away() {
             self.recover();
         }
     }
