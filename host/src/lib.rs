@@ -24,6 +24,8 @@ mod id;
 mod metrics;
 mod request;
 
+mod rights;
+
 mod wire;
 
 mod storage;
@@ -59,7 +61,7 @@ mod control;
 
 mod server;
 
-pub use admin::{AdminScope, AdminSettings, AdminToken, new_admin_token};
+pub use admin::{AdminScope, AdminSettings, AdminToken, UpgradeRequest, new_admin_token};
 pub use capability::{Capability, LogLimits};
 pub use catalog::{
     AfterTrap, Canary, Destination, Grants, InstanceModel, Mark, OriginRule, Page, PatternError,
@@ -80,5 +82,6 @@ pub use guest::{
 };
 pub use ingress::{IngressLimits, TlsError, TlsFiles};
 pub use outbound::OutboundSettings;
+pub use rights::{Held, Needs, Sandbox, give_up, is_root};
 pub use server::{Builder, Replaced, Route, Server, Source, Stats};
 pub use storage::{StoragePlace, StorageSettings};

@@ -44,6 +44,11 @@ impl Destination {
         })
     }
 
+    /// The port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Whether a connection to that host and port is of these. The host is as [`split`] gives it.
     pub(crate) fn covers(&self, host: &str, port: u16) -> bool {
         let fits = if self.below {

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use toml::Spanned;
@@ -28,6 +29,7 @@ pub(super) struct Problem {
 pub(super) struct Document<'i> {
     text: &'i str,
     problems: RefCell<Vec<Problem>>,
+    files: RefCell<Vec<PathBuf>>,
 }
 
 impl<'i> Document<'i> {
@@ -35,7 +37,13 @@ impl<'i> Document<'i> {
         Self {
             text,
             problems: RefCell::default(),
+            files: RefCell::default(),
         }
+    }
+
+    /// The files that were read for it.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.files.borrow().clone()
     }
 
     pub(super) fn problem(&self, at: usize, message: impl Into<String>) {
@@ -93,6 +101,11 @@ impl<'d, 'i> Section<'d, 'i> {
             .iter()
             .find(|(name, _)| name.get_ref() == key)
             .map(|(_, value)| value)
+    }
+
+    /// Notes that a file is read for the document.
+    pub(super) fn note_file(&self, file: &Path) {
+        self.document.files.borrow_mut().push(file.to_owned());
     }
 
     /// A value that is not what it should be.

@@ -10,7 +10,9 @@ mod deployments;
 mod document;
 mod log;
 mod manifest;
+mod needs;
 mod outbound;
+mod process;
 mod route;
 mod storage;
 mod topic;
@@ -34,6 +36,7 @@ use crate::dead_letters::DeadLetterSettings;
 use crate::guest::EngineConfig;
 use crate::ingress::{IngressLimits, TlsFiles};
 use crate::outbound::OutboundSettings;
+use crate::rights::Sandbox;
 use crate::storage::StorageSettings;
 
 /// A checked configuration.
@@ -67,6 +70,10 @@ pub struct Config {
     pub topics: Vec<TopicRule>,
     /// The pages, each with its path.
     pub pages: Vec<(String, Page)>,
+    /// Which rights the process gives up after its start.
+    pub sandbox: Sandbox,
+    /// The pages and secrets that were read from files.
+    pub files_read: Vec<PathBuf>,
     /// What works but is better changed.
     pub warnings: Vec<String>,
 }
@@ -171,6 +178,7 @@ fn read(document: &Document<'_>, top: &Section<'_, '_>, folder: &Path) -> Config
     config.admin = admin::settings(top, &mut config.warnings);
     config.dead_letters = dead_letters::settings(top);
     config.log = log::limits(top);
+    config.sandbox = process::sandbox(top);
     config.outbound = outbound::settings(top, folder);
     config.storage = storage::storage(top, folder);
     let has_storage = top.has("storage");
@@ -198,6 +206,7 @@ fn read(document: &Document<'_>, top: &Section<'_, '_>, folder: &Path) -> Config
     if document.is_sound() {
         check_together(top, served);
     }
+    config.files_read = document.files();
     config
 }
 

@@ -145,6 +145,7 @@ pub(super) fn page(section: &Section<'_, '_>, folder: &Path) -> Option<(String, 
         return None;
     }
     let file = folder.join(file);
+    section.note_file(&file);
     match std::fs::read(&file) {
         Ok(bytes) => Some((
             path,

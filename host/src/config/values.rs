@@ -85,7 +85,11 @@ fn secret(
         return None;
     };
     let found = match (place.text("file", RIGHT), place.text("env", RIGHT)) {
-        (Some(file), None) => from_file(&folder.join(file)),
+        (Some(file), None) => {
+            let file = folder.join(file);
+            section.note_file(&file);
+            from_file(&file)
+        }
         (None, Some(name)) => from_environment(&name),
         _ => Err(RIGHT.to_owned()),
     };

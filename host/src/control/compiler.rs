@@ -21,6 +21,7 @@ use super::files::{Draft, Folder};
 use crate::config::DeploymentSettings;
 use crate::digest::Digest;
 use crate::guest::{Engine, EngineConfig, GuestLimits, Precompiled, ProgramError};
+use crate::rights;
 
 /// What a component is compiled with at a time: enough for two, one for each engine.
 pub(super) const ENGINE: EngineConfig = EngineConfig { instances_max: 2 };
@@ -181,7 +182,10 @@ fn wait(child: &mut Child, wall: Duration) -> std::io::Result<Option<ExitStatus>
 pub fn compile_in_this_process(source: &Digest, engine: &Digest, limits: &CompileLimits) -> i32 {
     let outcome = limit(limits)
         .map_err(|error| CompileError::NotStarted(error.to_string()).into())
-        .and_then(|()| compile_standard_input(source, engine, limits));
+        .and_then(|()| {
+            rights::give_up_all();
+            compile_standard_input(source, engine, limits)
+        });
     let (code, words) = match outcome {
         Ok(()) => return 0,
         Err(DeployError::Program(ProgramError::Invalid(reason))) => (REFUSED, reason),
