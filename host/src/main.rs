@@ -2,6 +2,8 @@
 //! serves nothing by itself.
 
 mod cli;
+mod process;
+mod serve;
 mod telemetry;
 
 use std::io::Write;
@@ -11,18 +13,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use wharf::{
-    Builder, CompileLimits, Config, Digest, GuestLimits, InstanceModel, Route, Server,
-    parse_duration,
-};
+use wharf::{CompileLimits, Digest, GuestLimits, InstanceModel, Sandbox, parse_duration};
 
+use crate::process::launcher::{self, Launch};
 use crate::telemetry::LogFormat;
-
-/// How long a server that was asked to end waits for its sessions.
-const DRAIN: Duration = Duration::from_secs(30);
-/// Where a server listens if nobody says.
-const LISTEN: &str = "127.0.0.1:8080";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -61,8 +55,13 @@ SIGHUP reads the file and the components again: routes and pages change under li
 component takes over as its route's `rollout` says, and everything else comes with the next start.
 A file that is wrong changes nothing.
 
+SIGUSR2 starts the program anew under the open sockets and hands over to it: `wharf upgrade --help`.
+
 SIGTERM or Ctrl-C asks every client to leave (close code 1001) and waits up to 30 seconds for them;
-a second one ends at once.";
+a second one ends at once.
+
+After its start the process gives up the rights that it does not need: files that it was not told
+of, other ports, starting programs, capabilities. `wharf status` shows what holds.";
 
 const CHECK_HELP: &str = "\
 Says which world the component implements, what it imports and whether it may have that, what it
@@ -92,6 +91,9 @@ enum Command {
     /// Compiles a component from standard input to standard output; the server calls it.
     #[command(hide = true)]
     Compile(Compile),
+    /// Starts successors of a server; the server calls it.
+    #[command(hide = true)]
+    Launch(Launch),
     #[command(flatten)]
     Ask(cli::Command),
     /// Writes a script that completes these commands: `source <(wharf completions bash)`.
@@ -124,6 +126,10 @@ struct Serve {
     /// Worker threads; by default one for each core.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
+    /// Which rights the process gives up: `best-effort` (what the kernel can hold), `required` (all,
+    /// or it does not start) or `off`; instead of what the configuration says.
+    #[arg(long, value_name = "MODE", value_parser = sandbox)]
+    sandbox: Option<Sandbox>,
     /// What the log looks like.
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     log_format: LogFormat,
@@ -174,11 +180,17 @@ fn idle(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(right)
 }
 
+fn sandbox(text: &str) -> Result<Sandbox, String> {
+    let right = || "right is `best-effort`, `required` or `off`".to_owned();
+    Sandbox::parse(text).ok_or_else(right)
+}
+
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(serve) => run(&serve),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(check) => inspect(&check.component),
         Command::Compile(arguments) => compile(&arguments),
+        Command::Launch(arguments) => launcher::run(&arguments),
         Command::Ask(command) => cli::run(command).map(|()| ExitCode::SUCCESS),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "wharf", &mut std::io::stdout());
@@ -212,155 +224,6 @@ fn compile(arguments: &Compile) -> ! {
     };
     let (source, engine) = (&arguments.source, &arguments.engine);
     std::process::exit(wharf::compile_in_this_process(source, engine, &limits))
-}
-
-fn run(arguments: &Serve) -> Result<ExitCode> {
-    telemetry::begin(arguments.log_format)?;
-    let builder = describe(arguments)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        // Before the start, so that no signal is missed from the moment that the server is ready.
-        let mut signals = Signals::new()?;
-        let mut hangup = signal(SignalKind::hangup()).context("a signal handler")?;
-        let server = tokio::select! {
-            server = builder.start() => server?,
-            () = signals.next() => return Ok(ExitCode::FAILURE),
-        };
-        announce(&server)?;
-        loop {
-            tokio::select! {
-                () = signals.next() => return end(server, &mut signals).await,
-                () = server.drain_requested() => return end(server, &mut signals).await,
-                _ = hangup.recv() => reload(&server, arguments).await,
-            }
-        }
-    })
-}
-
-/// What the arguments and the file say together.
-fn describe(arguments: &Serve) -> Result<Builder> {
-    let mut config = match &arguments.config {
-        Some(file) => Config::load(file).context("the configuration cannot be used")?,
-        None => Config::default(),
-    };
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
-    }
-    if config.deployments.is_some() {
-        tracing::warn!(
-            "[deployments] is checked and nothing is served of it: the registry is a part of the library"
-        );
-    }
-    if !arguments.listen.is_empty() {
-        config.listen.clone_from(&arguments.listen);
-    } else if config.listen.is_empty() {
-        config.listen.push(LISTEN.to_owned());
-    }
-    config.workers = arguments.workers.map(usize::from).or(config.workers);
-    if arguments.component.is_none() && config.routes.is_empty() {
-        tracing::warn!("no route leads to a component: nothing here answers WebSockets");
-    }
-    let mut builder = Server::builder().configured(config);
-    if let Some(component) = &arguments.component {
-        let route = Route::new("/{*path}").component_file(component);
-        let route = route.idle(arguments.idle);
-        builder = builder.route(match arguments.instance.clone() {
-            None => route,
-            Some(Instance::Model(model)) => route.instance(model),
-            Some(Instance::Key(template)) => route.instance_key(template),
-        });
-    }
-    Ok(builder)
-}
-
-/// The one line on standard output, for whoever waits for the server.
-fn announce(server: &Server) -> Result<()> {
-    let scheme = if server.is_secure() { "https" } else { "http" };
-    for address in server.local_addrs() {
-        tracing::info!("listening on {scheme}://{address}");
-    }
-    if let Some(address) = server.admin_addr() {
-        tracing::info!("operators are served on http://{address}");
-    }
-    let mut stdout = std::io::stdout();
-    writeln!(stdout, "listening on {scheme}://{}", server.local_addr())?;
-    stdout.flush().context("standard output")
-}
-
-/// Reads the configuration and the components again. What is wrong there changes nothing here.
-async fn reload(server: &Server, arguments: &Serve) {
-    let outcome = match describe(arguments) {
-        Ok(description) => server.reload(description).await,
-        Err(error) => Err(error),
-    };
-    match outcome {
-        Ok(published) => {
-            let wharf::Replaced {
-                generation,
-                added,
-                changed,
-                removed,
-                canaries,
-            } = published;
-            tracing::info!(
-                generation,
-                added,
-                changed,
-                removed,
-                canaries,
-                "routes and pages read again"
-            );
-        }
-        Err(error) => {
-            tracing::error!("nothing is changed, what was served goes on: {error:#}");
-        }
-    }
-}
-
-/// Asks every client to leave; a second signal ends the wait.
-async fn end(server: Server, signals: &mut Signals) -> Result<ExitCode> {
-    let sessions = server.stats().sessions_open;
-    tracing::info!(sessions, "draining; a second signal ends at once");
-    tokio::select! {
-        left = server.drain(DRAIN) => {
-            if left > 0 {
-                tracing::warn!(sessions = left, "not every session ended in time");
-            }
-            server.shutdown().await?;
-            tracing::info!("ended");
-            Ok(ExitCode::SUCCESS)
-        }
-        () = signals.next() => {
-            tracing::warn!(sessions = server.stats().sessions_open, "ended at once");
-            // No thread is waited for: the sessions go with the process.
-            std::process::exit(1)
-        }
-    }
-}
-
-/// The signals that end a server.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self> {
-        let install = |kind| signal(kind).context("a signal handler");
-        Ok(Self {
-            terminate: install(SignalKind::terminate())?,
-            interrupt: install(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod dead_letters;
 mod sessions;
 mod tenants;
 mod topics;
+mod upgrade;
 
 use std::str::FromStr;
 
@@ -48,6 +49,10 @@ pub(super) async fn answer(office: &Office, asked: Asked<'_>) -> Answer {
             only_operators(&asked)?;
             tenants::drain(office).await
         }
+        (&Method::POST, ["upgrade"]) => {
+            only_operators(&asked)?;
+            upgrade::upgrade(office, asked).await
+        }
         (&Method::GET, ["tenants"]) => tenants::list(office, &asked).await,
         (&Method::GET, ["dead-letters", incident]) => {
             let reaches = |tenant: &str| asked.token.reaches(tenant);
@@ -60,7 +65,7 @@ pub(super) async fn answer(office: &Office, asked: Asked<'_>) -> Answer {
             }
             of_tenant(office, asked, &method, tenant, rest).await
         }
-        (_, ["status" | "drain" | "tenants"] | ["dead-letters", _]) => {
+        (_, ["status" | "drain" | "upgrade" | "tenants"] | ["dead-letters", _]) => {
             Err(wrong_method(&method, &path))
         }
         _ => Err(not_found(&path)),
@@ -298,13 +303,14 @@ mod tests {
         assert_eq!(named, expected);
     }
 
-    const SERVED: [&str; 23] = [
+    const SERVED: [&str; 24] = [
         "get /healthz",
         "get /readyz",
         "get /metrics",
         "get /openapi.json",
         "get /v1/status",
         "post /v1/drain",
+        "post /v1/upgrade",
         "get /v1/tenants",
         "get /v1/tenants/{tenant}",
         "get /v1/tenants/{tenant}/sessions",

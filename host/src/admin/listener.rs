@@ -56,12 +56,18 @@ impl Deadline {
     }
 }
 
-/// Accepts for as long as it is polled.
+/// Accepts for as long as it is polled, or until another process does; then whoever was accepted is
+/// answered yet.
 pub(super) async fn serve(listener: TcpListener, office: Office) {
     let office = Rc::new(office);
     let connections = Rc::new(());
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            () = office.status.gone() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((stream, peer)) if Rc::strong_count(&connections) <= CONNECTIONS_MAX => {
                 let (office, counted) = (Rc::clone(&office), Rc::clone(&connections));
                 tokio::task::spawn_local(async move {
@@ -75,6 +81,10 @@ pub(super) async fn serve(listener: TcpListener, office: Office) {
                 sleep(PAUSE).await;
             }
         }
+    }
+    drop(listener);
+    while Rc::strong_count(&connections) > 1 {
+        sleep(PAUSE).await;
     }
 }
 
@@ -95,9 +105,17 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, office: Rc<Office
     builder
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX);
-    let connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let served = async {
+        tokio::select! {
+            served = connection.as_mut() => return served,
+            // The exchange that is under way is the last one.
+            () = office.status.gone() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await
+    };
     tokio::select! {
-        served = connection => if let Err(error) = served {
+        served = served => if let Err(error) = served {
             tracing::debug!(%peer, "an admin connection failed: {error}");
         },
         () = deadline.passed() => tracing::debug!(%peer, "an admin connection was too slow"),

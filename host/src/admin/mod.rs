@@ -30,6 +30,7 @@ use self::office::Office;
 pub(crate) use self::question::Question;
 pub use self::settings::{AdminScope, AdminSettings, AdminToken, new_admin_token};
 pub(crate) use self::status::Status;
+pub use self::status::UpgradeRequest;
 use crate::capability::GuestLogs;
 use crate::dead_letters::DeadLetters;
 

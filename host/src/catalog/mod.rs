@@ -117,6 +117,13 @@ impl Route {
     }
 
     /// What tells it from the other routes of its tenant, the same after a restart and in all of its
+    /// Whether its sessions have something in common that may be in one process only: what is
+    /// stored, topics, or an instance that all who come with a key expect.
+    pub(crate) fn shares_state(&self) -> bool {
+        let is_keyed = matches!(self.instance, InstanceModel::Keyed(_));
+        is_keyed || !self.grants.topics.is_empty() || self.grants.need_storage(&self.instance)
+    }
+
     /// versions: host, path and subprotocols.
     pub(crate) fn name(&self) -> String {
         let host = self.host.as_deref().unwrap_or("*");

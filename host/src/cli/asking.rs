@@ -7,11 +7,12 @@ use http_body_util::BodyExt;
 use hyper::Method;
 use serde_json::{Value, json};
 
-use super::client::encoded;
+use super::client::{Client, Location, encoded};
 use super::shown;
 use super::table::print;
 use super::{
-    Command, DeadLetters, Kick, Logs, OfTenant, Ordered, Publish, Reach, Sessions, Topics, parse,
+    Command, DeadLetters, Kick, Logs, OfTenant, Ordered, Publish, Reach, Sessions, Topics, Upgrade,
+    parse,
 };
 
 const JSON: &str = "application/json";
@@ -22,6 +23,7 @@ const GLANCE: Duration = Duration::from_secs(1);
 pub(super) async fn run(command: Command) -> Result<()> {
     match command {
         Command::Status(reach) => status(&reach).await,
+        Command::Health { admin, ready } => health(admin, ready).await,
         Command::Tenants(reach) => tenants(&reach).await,
         Command::Sessions(sessions) => list_sessions(&sessions).await,
         Command::Kick(kick) => end(&kick).await,
@@ -33,6 +35,7 @@ pub(super) async fn run(command: Command) -> Result<()> {
         Command::Logs(logs) => listen(&logs).await,
         Command::DeadLetters(letters) => list_dead_letters(&letters).await,
         Command::Drain(reach) => drain(&reach).await,
+        Command::Upgrade(wanted) => upgrade(&wanted).await,
         Command::Token { .. } => unreachable!("it asks nobody"),
     }
 }
@@ -50,6 +53,13 @@ async fn status(reach: &Reach) -> Result<()> {
     tell(reach, &answer, shown::status)
 }
 
+async fn health(admin: Location, ready: bool) -> Result<()> {
+    let path = if ready { "/readyz" } else { "/healthz" };
+    let client = Client::new(admin, None);
+    client.send(Method::GET, path, JSON, "".into()).await?;
+    print(if ready { "ready" } else { "alive" })
+}
+
 async fn tenants(reach: &Reach) -> Result<()> {
     let answer = reach.client().get("/v1/tenants").await?;
     tell(reach, &answer, shown::tenants)
@@ -63,6 +73,30 @@ async fn drain(reach: &Reach) -> Result<()> {
             "the server drains: {} sessions are asked to leave",
             answer["sessions"]
         )
+    })
+}
+
+async fn upgrade(wanted: &Upgrade) -> Result<()> {
+    let Upgrade {
+        program,
+        drain_for,
+        ready_within,
+        reach,
+    } = wanted;
+    let program = program.as_ref().map(std::path::absolute).transpose()?;
+    let body = json!({
+        "program": program,
+        "drain_for_ms": drain_for.as_millis() as u64,
+        "ready_within_ms": ready_within.as_millis() as u64,
+    });
+    // Beside the new process's start, sessions have to end.
+    let client = reach
+        .client()
+        .patient(*ready_within + Duration::from_secs(60));
+    let answer = client.ask(Method::POST, "/v1/upgrade", JSON, body.to_string());
+    let answer = answer.await?;
+    tell(reach, &answer, |answer| {
+        format!("process {} serves; the old one drains", answer["process"])
     })
 }
 

@@ -56,11 +56,23 @@ impl fmt::Display for Location {
 pub(super) struct Client {
     location: Location,
     token: Option<String>,
+    /// How long an answer may take to begin.
+    patience: Duration,
 }
 
 impl Client {
     pub(super) fn new(location: Location, token: Option<String>) -> Self {
-        Self { location, token }
+        Self {
+            location,
+            token,
+            patience: PATIENCE,
+        }
+    }
+
+    /// Waits longer for an answer.
+    pub(super) fn patient(mut self, beyond: Duration) -> Self {
+        self.patience += beyond;
+        self
     }
 
     /// Reads a document.
@@ -112,10 +124,10 @@ impl Client {
             let request = request.body(Full::new(body))?;
             anyhow::Ok(sender.send_request(request).await?)
         };
-        let response = timeout(PATIENCE, exchange).await;
+        let response = timeout(self.patience, exchange).await;
         let place = || format!("ask {}", self.location);
         let response = response
-            .map_err(|_| anyhow!("no answer within {} s", PATIENCE.as_secs()))
+            .map_err(|_| anyhow!("no answer within {} s", self.patience.as_secs()))
             .flatten()
             .with_context(place)?;
         if response.status().is_success() {

@@ -7,6 +7,9 @@ mod client;
 mod shown;
 mod table;
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use serde_json::Value;
@@ -25,11 +28,27 @@ configuration of the server:
   operator = true            # or tenant = \"acme\"
   expires = 2027-01-31       # if it shall";
 
+const UPGRADE_HELP: &str = "\
+The new process reads the configuration anew and takes over the listening sockets: nobody is
+refused meanwhile. Sessions of routes that share something (a keyed instance, topics, what is
+stored) are closed with 1012 just before, since that may be in one process only; all others stay in
+the old process until they end, or until --drain-for is over. If the new process does not get
+ready, the old one goes on as if nothing had been. SIGUSR2 does the same.";
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Shows how the server is (operators).
     Status(Reach),
+    /// Says by its exit code whether the server lives; needs no token.
+    Health {
+        /// Where its admin listener is.
+        #[arg(long, value_name = "URL", env = "WHARF_ADMIN", default_value = ADMIN)]
+        admin: Location,
+        /// Whether it takes new sessions, too: not while it drains.
+        #[arg(long)]
+        ready: bool,
+    },
     /// Lists the tenants that the token reaches, with their routes.
     Tenants(Reach),
     /// Lists open sessions, or shows one.
@@ -52,6 +71,9 @@ pub(crate) enum Command {
     DeadLetters(DeadLetters),
     /// Asks all clients to leave and ends the server, as SIGTERM does (operators).
     Drain(Reach),
+    /// Starts the server's new program under its open sockets, and hands over to it (operators).
+    #[command(after_long_help = UPGRADE_HELP)]
+    Upgrade(Upgrade),
     /// Makes a token for the API, and its hash for the configuration.
     #[command(after_long_help = TOKEN_HELP)]
     Token {
@@ -59,6 +81,26 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Upgrade {
+    /// The new program, on the server's machine; by default the file that the server was started
+    /// from, where a new one may be by now.
+    program: Option<PathBuf>,
+    /// How long sessions that need not leave stay in the old process, such as `10m`.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    drain_for: Duration,
+    /// How long the new process may take until it is ready; after that the old one goes on.
+    #[arg(long, value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    ready_within: Duration,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let right = "right is a duration with its unit, such as `10m` or `30s`";
+    wharf::parse_duration(text).ok_or_else(|| right.to_owned())
 }
 
 /// Which server, with whose rights.

@@ -19,8 +19,13 @@ pub(super) fn status(answer: &Value) -> String {
         ("workers", "workers"),
         ("of these silent", "workers_silent"),
         ("tenants", "tenants"),
+        ("process", "process"),
     ] {
         table.row([name.to_owned(), text(answer, key)]);
+    }
+    // While the process before has some.
+    if let Some(sessions) = answer["predecessor_sessions"].as_u64() {
+        table.row(["sessions before upgrade".to_owned(), sessions.to_string()]);
     }
     for (name, key) in [
         ("sessions open", "sessions_open"),
@@ -31,6 +36,9 @@ pub(super) fn status(answer: &Value) -> String {
         ("slow readers", "slow_readers"),
     ] {
         table.row([name.to_owned(), text(&answer["figures"], key)]);
+    }
+    for (name, _) in answer["rights"].as_object().into_iter().flatten() {
+        table.row([name.replace('_', " "), text(&answer["rights"], name)]);
     }
     table.lines().trim_start().to_owned()
 }

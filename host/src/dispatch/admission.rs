@@ -194,7 +194,7 @@ impl Dispatcher {
         route: &Arc<Route>,
         request: Request,
     ) -> Result<(Seat, Vec<(String, Vec<u8>)>), Refusal> {
-        if self.draining().is_some() {
+        if self.draining().is_some() || self.has_left(route) {
             return Err(Refusal::going_away());
         }
         let side = self.side_for(&key, route, &request);

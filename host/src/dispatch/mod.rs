@@ -10,6 +10,7 @@ mod canary;
 mod conversing;
 mod counting;
 mod hosted;
+mod leaving;
 mod overview;
 mod placement;
 mod rollout;
@@ -34,6 +35,7 @@ use self::counting::Ledger;
 pub(crate) use self::counting::label;
 pub(crate) use self::hosted::{Hosted, Inbox, Use};
 use self::hosted::{Version, Wakefulness};
+pub(crate) use self::leaving::Stay;
 pub(crate) use self::overview::SessionRow;
 use self::placement::InstanceKey;
 pub(crate) use self::rollout::Served;
@@ -81,6 +83,8 @@ struct Shared {
     /// Places given to requests that another worker accepted.
     promised: RefCell<HashMap<u64, Seat>>,
     draining: RefCell<Option<Cause>>,
+    /// Whether what may be in one process only is in this one.
+    stay: Cell<Stay>,
     /// Where sleeping instances say that they have something to do, by serial number: at most once
     /// for each time that they fall asleep.
     rings: UnboundedSender<u64>,
@@ -124,6 +128,7 @@ impl Dispatcher {
             tasks: Rc::default(),
             promised: RefCell::default(),
             draining: RefCell::default(),
+            stay: Cell::default(),
             rings,
             rung: RefCell::new(Some(rung)),
             waiting: RefCell::default(),

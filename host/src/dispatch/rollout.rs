@@ -78,7 +78,7 @@ impl Dispatcher {
     }
 
     /// Nobody new comes to the instance.
-    fn retire(&self, hosted: &Hosted) {
+    pub(super) fn retire(&self, hosted: &Hosted) {
         self.hide(hosted);
         hosted.retire();
     }
@@ -119,7 +119,7 @@ impl Dispatcher {
         }
     }
 
-    fn close_all(&self, hosted: &Hosted, cause: &Cause) {
+    pub(super) fn close_all(&self, hosted: &Hosted, cause: &Cause) {
         hosted.close_newcomers();
         for outbox in hosted.members().all() {
             outbox.stop(Stop::Gracefully(cause.clone()));
@@ -139,7 +139,7 @@ impl Dispatcher {
     }
 
     /// Closes each session at a moment of its own; whoever came in meanwhile is closed at the end.
-    fn close_one_by_one(&self, hosted: Rc<Hosted>, jitter: Duration) {
+    pub(super) fn close_one_by_one(&self, hosted: Rc<Hosted>, jitter: Duration) {
         // A guest of conversations is told once, for all of them.
         let (end, each) = match hosted.program().converses() {
             true => (part_of(jitter), Vec::new()),

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::hosted::Use;
 use super::placement::{self, InstanceKey};
-use super::{Dispatcher, Hosted};
+use super::{Dispatcher, Hosted, Stay};
 use crate::catalog::{InstanceModel, Route, Side};
 use crate::fault::Fault;
 use crate::mailbox::{TimerCall, Work};
@@ -32,6 +32,18 @@ impl Dispatcher {
             if self.draining().is_some() {
                 // What is stored comes after the restart.
                 return;
+            }
+            if let Owner::Home(_) = &due.owner {
+                match self.stay() {
+                    Stay::Here => {}
+                    // It may be called here yet, or in the next process.
+                    Stay::Leaving => {
+                        self.services().timers.put_off(&due);
+                        continue;
+                    }
+                    // The next process has read it from the storage.
+                    Stay::Gone => continue,
+                }
             }
             let (route, permits) = match &due.owner {
                 Owner::Session(_) => (None, None),

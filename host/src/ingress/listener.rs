@@ -29,10 +29,10 @@ enum Trouble {
 /// Accepts until the server drains. Several workers may run it on one listening socket.
 pub(crate) async fn accept_loop(listener: TcpListener, ingress: Rc<Ingress>) {
     let mut paused = false;
-    loop {
+    while ingress.opened().await {
         let accepted = tokio::select! {
             biased;
-            () = ingress.drained() => return,
+            () = ingress.shut() => continue,
             accepted = listener.accept() => accepted,
         };
         match accepted {

@@ -49,6 +49,19 @@ pub struct Builder {
     log: LogLimits,
     outbound: OutboundSettings,
     admin: Option<AdminSettings>,
+    sockets: Vec<(String, Arc<TcpListener>)>,
+    admin_socket: Option<Arc<TcpListener>>,
+    before_storage: Option<Gate>,
+}
+
+/// What has to happen before the storage is opened.
+#[derive(Clone)]
+struct Gate(Arc<dyn Fn() -> Result<()> + Send + Sync>);
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Gate")
+    }
 }
 
 impl Builder {
@@ -147,6 +160,29 @@ impl Builder {
         self
     }
 
+    /// Takes a socket that listens already instead of opening one for an `address` of
+    /// [`Builder::listen`]: of a service manager, or of the process whose successor this one is.
+    #[must_use]
+    pub fn socket(mut self, address: impl Into<String>, socket: Arc<TcpListener>) -> Self {
+        self.sockets.push((address.into(), socket));
+        self
+    }
+
+    /// The same for the address of [`Builder::admin`].
+    #[must_use]
+    pub fn admin_socket(mut self, socket: Arc<TcpListener>) -> Self {
+        self.admin_socket = Some(socket);
+        self
+    }
+
+    /// Calls this at the start, when everything is compiled and checked, and waits for it before the
+    /// storage is opened: another process may have it until then. Its error is that of the start.
+    #[must_use]
+    pub fn before_storage(mut self, wait: impl Fn() -> Result<()> + Send + Sync + 'static) -> Self {
+        self.before_storage = Some(Gate(Arc::new(wait)));
+        self
+    }
+
     /// Starts the server; resolves when it accepts connections. Needs no particular runtime.
     ///
     /// # Errors
@@ -167,16 +203,15 @@ impl Builder {
     /// As [`Builder::start`].
     pub fn start_blocking(self) -> Result<Server> {
         let workers = self.worker_count()?;
-        let (listeners, addresses) = bind_all(&self.listen)?;
-        let admin_listener = self.admin.as_ref().map(|admin| bind(&admin.listen));
-        let admin_listener = admin_listener.transpose()?;
+        let (listeners, addresses) = self.bind_all()?;
+        let admin_listener = self.bind_admin()?;
         let tls = self.tls.map(TlsFiles::load).transpose()?;
         let outbound = Outbound::new(self.outbound).map_err(|reason| anyhow!(reason))?;
-        let (kv, timers, storage_thread) = open_storage(self.storage.as_ref(), &self.routes)?;
         let engine = Engine::new(&self.engine)?;
-        let mut publisher = Publisher::new(engine, kv.is_some());
+        let mut publisher = Publisher::new(engine, self.storage.is_some());
         let own = publisher.replace(self.routes, self.pages)?;
         let (served, _) = publisher.make(own);
+        let stores = Stores::open(self.before_storage, self.storage.as_ref())?;
         let counters = Arc::new(Counters::default());
         let (peers, peers_in) = channels(workers);
         let (timer_addresses, mail) = timers::addresses(workers);
@@ -193,8 +228,8 @@ impl Builder {
             topics: topics.clone(),
             places: Arc::new(Places::new(self.limits)),
             tls,
-            kv,
-            timers,
+            kv: stores.kv,
+            timers: stores.timers,
             timer_addresses,
             logs: GuestLogs::new(self.log),
             outbound,
@@ -202,7 +237,7 @@ impl Builder {
         let inlets = peers_in.into_iter().zip(mail);
         let inlets = inlets.zip(topic_inlets).zip(question_inlets).map(inlets_of);
         let (controls, mut threads) = spawn_workers(&parts, &listeners, inlets)?;
-        threads.extend(storage_thread);
+        threads.extend(stores.thread);
         let publishing = Arc::new(Publishing::new(publisher, controls.clone()));
         let status = Arc::new(Status::default());
         let admin = self.admin.zip(admin_listener).map(|(settings, listener)| {
@@ -229,7 +264,32 @@ impl Builder {
             status,
             next_worker: 0.into(),
             publishing,
+            stores: stores.all,
         })
+    }
+
+    /// Listens on each address, unless that is done already; with the real ports.
+    fn bind_all(&self) -> Result<(Vec<TcpListener>, Vec<SocketAddr>)> {
+        let mut open: Vec<_> = self.sockets.iter().collect();
+        let mut bound = (Vec::new(), Vec::new());
+        for address in &self.listen {
+            let place = open.iter().position(|(named, _)| named == address);
+            let listener = match place {
+                Some(place) => shared(&open.remove(place).1)?,
+                None => bind(address)?,
+            };
+            bound.1.push(listener.local_addr()?);
+            bound.0.push(listener);
+        }
+        Ok(bound)
+    }
+
+    fn bind_admin(&self) -> Result<Option<TcpListener>> {
+        let bound = self.admin.as_ref().map(|admin| match &self.admin_socket {
+            Some(socket) => shared(socket),
+            None => bind(&admin.listen),
+        });
+        bound.transpose()
     }
 
     fn worker_count(&self) -> Result<usize> {
@@ -285,26 +345,35 @@ fn channels<T>(workers: usize) -> (Vec<UnboundedSender<T>>, Vec<UnboundedReceive
     (0..workers).map(|_| mpsc::unbounded_channel()).unzip()
 }
 
-/// What is made of a storage, and its thread: all of it or nothing.
-type Stored = (Option<Kv>, Option<TimerParts>, Option<JoinHandle<()>>);
+/// What is stored, and what is built on it.
+#[derive(Default)]
+struct Stores {
+    kv: Option<Kv>,
+    timers: Option<TimerParts>,
+    /// That of the storage.
+    thread: Option<JoinHandle<()>>,
+    /// The databases that only one process may have open.
+    all: Vec<Storage>,
+}
 
-/// Opens what the routes need; a server that grants nothing of it may do without.
-fn open_storage(settings: Option<&StorageSettings>, routes: &[Route]) -> Result<Stored> {
-    let Some(settings) = settings else {
-        return match routes.iter().find(|route| route.needs_storage()) {
-            None => Ok((None, None, None)),
-            Some(route) => bail!(
-                "the route {} is granted storage, and the server has none: name a place with \
-                 Builder::storage",
-                route.pattern
-            ),
+impl Stores {
+    /// Opens what is asked for, once nobody else has it.
+    fn open(gate: Option<Gate>, settings: Option<&StorageSettings>) -> Result<Self> {
+        if let Some(Gate(wait)) = gate {
+            wait()?;
+        }
+        let Some(settings) = settings else {
+            return Ok(Self::default());
         };
-    };
-    let (storage, thread) = Storage::open(settings).map_err(|reason| anyhow!(reason))?;
-    tracing::info!(place = %settings.place, "storage open");
-    let timers = TimerParts::new(storage.clone(), settings)?;
-    let kv = Kv::new(storage, settings)?;
-    Ok((Some(kv), Some(timers), Some(thread)))
+        let (storage, thread) = Storage::open(settings).map_err(|reason| anyhow!(reason))?;
+        tracing::info!(place = %settings.place, "storage open");
+        Ok(Self {
+            kv: Some(Kv::new(storage.clone(), settings)?),
+            timers: Some(TimerParts::new(storage.clone(), settings)?),
+            thread: Some(thread),
+            all: vec![storage],
+        })
+    }
 }
 
 /// What the topics of all workers are made of, and where each reads what the others say.
@@ -318,19 +387,16 @@ fn topics(rules: Vec<TopicRule>, workers: usize) -> (TopicsConfig, Vec<Unbounded
     (config, inlets)
 }
 
-/// Listens on each address; with the real ports.
-fn bind_all(addresses: &[String]) -> Result<(Vec<TcpListener>, Vec<SocketAddr>)> {
-    let mut bound = (Vec::new(), Vec::new());
-    for address in addresses {
-        let listener = bind(address)?;
-        bound.1.push(listener.local_addr()?);
-        bound.0.push(listener);
-    }
-    Ok(bound)
+/// A socket that somebody else has opened, ready to be shared by the workers.
+fn shared(socket: &TcpListener) -> Result<TcpListener> {
+    let shared = socket.try_clone().context("share a listener")?;
+    // Of a service manager it may block.
+    shared.set_nonblocking(true)?;
+    Ok(shared)
 }
 
 /// Listens on an address, ready to be shared by the workers.
-fn bind(address: &str) -> Result<TcpListener> {
+pub(super) fn bind(address: &str) -> Result<TcpListener> {
     let wanted = || format!("listen on {address}");
     let resolved = address.to_socket_addrs().with_context(|| {
         format!("{address:?} is no address to listen on; right would be \"127.0.0.1:8080\"")

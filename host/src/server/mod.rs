@@ -12,6 +12,7 @@ mod publisher;
 mod publishing;
 mod questions;
 mod route;
+mod succession;
 mod warden;
 mod worker;
 
@@ -35,6 +36,7 @@ use self::worker::Control;
 use crate::admin::{Admin, Outcome, Status};
 use crate::dispatch::{Counters, label};
 use crate::metrics::RouteKey;
+use crate::storage::Storage;
 use crate::topics::TopicCounters;
 
 /// Bytes that an in-memory connection holds in each direction, as a socket's buffers would.
@@ -54,6 +56,8 @@ pub struct Server {
     status: Arc<Status>,
     next_worker: AtomicUsize,
     publishing: Arc<Publishing>,
+    /// The databases that only one process may have open.
+    stores: Vec<Storage>,
 }
 
 /// What is going on in a server.
@@ -246,6 +250,7 @@ impl Server {
         self.workers.clear();
         self.publishing.end();
         self.admin = None;
+        self.stores.clear();
         let threads = std::mem::take(&mut self.threads);
         let (done, all) = oneshot::channel();
         let joining = std::thread::Builder::new().name("wharf-shutdown".into());

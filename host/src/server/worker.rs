@@ -37,6 +37,15 @@ use crate::wire::Socket;
 /// How often a draining worker looks whether its sessions have ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
 
+/// How long those who were accepted have to become sessions before these are asked to leave: their
+/// requests are on their way, and waiting for one that is not would keep everybody waiting.
+const SETTLING: Duration = Duration::from_secs(1);
+/// Looks in a row that find nobody on the way: between two stages a connection is not counted.
+const QUIET_LOOKS: u32 = 2;
+/// What the last of those who are asked to leave may take beyond their moment: their close, and the
+/// end of their streams.
+const FAREWELL: Duration = Duration::from_secs(15);
+
 /// How long buffers for long messages are kept while nobody needs one, up to twice.
 const BUFFERS_LOOK: Duration = Duration::from_secs(10);
 
@@ -54,6 +63,26 @@ pub(super) enum Control {
         place: usize,
         reply: mpsc::Sender<(usize, BTreeMap<VersionKey, Vitals>)>,
     },
+    /// Accept nothing for now; answer when whoever was accepted before is known.
+    Hold { done: oneshot::Sender<()> },
+    /// Ask those to come again whose routes share something; answer how many instances were left in
+    /// the end.
+    Leave {
+        within: Duration,
+        done: oneshot::Sender<usize>,
+    },
+    /// Accept again, and let everybody begin here.
+    GoOn,
+    /// Let go of the listening sockets; what has left is elsewhere.
+    BeGone,
+    /// Ask everybody to come again, each at a moment of its own; answer how many sessions were left
+    /// in the end.
+    CloseWithin {
+        spread: Duration,
+        done: oneshot::Sender<usize>,
+    },
+    /// Answer.
+    Ping { done: oneshot::Sender<()> },
     /// Ask every client to leave; answer how many sessions were left in the end.
     Drain {
         within: Duration,
@@ -257,20 +286,70 @@ impl Worker {
             Control::CountTrials { place, reply } => {
                 drop(reply.send((place, self.dispatcher.trials())));
             }
+            Control::Hold { done } => {
+                self.ingress.hold();
+                tokio::task::spawn_local(async move {
+                    // Behind the tasks of those who were accepted a moment ago.
+                    tokio::task::yield_now().await;
+                    let _ = done.send(());
+                });
+            }
+            Control::Leave { within, done } => self.leave(within, done),
+            Control::GoOn => {
+                self.dispatcher.come_back();
+                self.ingress.go_on();
+            }
+            Control::BeGone => {
+                self.dispatcher.be_gone();
+                self.ingress.close();
+            }
+            Control::CloseWithin { spread, done } => {
+                self.dispatcher.close_within(spread);
+                self.wait_for_the_last(spread + FAREWELL, done);
+            }
+            Control::Ping { done } => drop(done.send(())),
             Control::Drain { within, done } => {
                 self.ingress.drain();
                 self.dispatcher.drain(&Cause::Drain);
-                let dispatcher = self.dispatcher.clone();
-                tokio::task::spawn_local(async move {
-                    let deadline = tokio::time::Instant::now() + within;
-                    while !dispatcher.is_empty() && tokio::time::Instant::now() < deadline {
-                        tokio::time::sleep(DRAIN_LOOK).await;
-                    }
-                    // Whoever asked may have given up waiting.
-                    let _ = done.send(dispatcher.sessions_here());
-                });
+                self.wait_for_the_last(within, done);
             }
         }
+    }
+
+    /// Answers how many sessions are left when none is, or when the time is over.
+    fn wait_for_the_last(&self, within: Duration, done: oneshot::Sender<usize>) {
+        let dispatcher = self.dispatcher.clone();
+        tokio::task::spawn_local(async move {
+            let deadline = tokio::time::Instant::now() + within;
+            while !dispatcher.is_empty() && tokio::time::Instant::now() < deadline {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+            // Whoever asked may have given up waiting.
+            let _ = done.send(dispatcher.sessions_here());
+        });
+    }
+
+    fn leave(&self, within: Duration, done: oneshot::Sender<usize>) {
+        let (dispatcher, ingress) = (self.dispatcher.clone(), self.ingress.clone());
+        tokio::task::spawn_local(async move {
+            let begin = tokio::time::Instant::now();
+            // Whoever was accepted is let in, unless its request is slow to come.
+            let mut quiet = 0;
+            while quiet < QUIET_LOOKS && begin.elapsed() < SETTLING {
+                quiet = if ingress.connections() == 0 {
+                    quiet + 1
+                } else {
+                    0
+                };
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+            dispatcher.leave();
+            while dispatcher.leaving() > 0 && begin.elapsed() < within {
+                tokio::time::sleep(DRAIN_LOOK).await;
+            }
+            // Whoever asked may have given up waiting.
+            let _ = done.send(dispatcher.leaving());
+        });
     }
 
     fn help(&self, command: PeerCommand) {

@@ -88,7 +88,7 @@ pub(crate) fn launch(dispatcher: &Dispatcher, launch: Launch) {
     }
     if let Some(cause) = dispatcher.draining() {
         outbox.stop(Stop::Gracefully(cause));
-    } else if hosted.is_closing() {
+    } else if hosted.is_closing() || dispatcher.has_left(&route) {
         outbox.stop(Stop::Gracefully(wharf_protocol::Cause::Restart));
     }
     // The call that opened it has failed meanwhile, and its guest would never know the session.
@@ -149,7 +149,7 @@ fn start(seat: Seat, socket: Socket, read_ahead: Box<[u8]>, deflate: Option<defl
         outbox.stop(Stop::Now(wharf_protocol::Cause::HandlerFailed { incident }));
     } else if let Some(cause) = dispatcher.draining() {
         outbox.stop(Stop::Gracefully(cause));
-    } else if hosted.is_closing() {
+    } else if hosted.is_closing() || dispatcher.has_left(&route) {
         outbox.stop(Stop::Gracefully(wharf_protocol::Cause::Restart));
     }
     // Boxed: a task of tokio's is a multiple of 128 bytes, and this keeps it at the least.

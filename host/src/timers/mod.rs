@@ -285,6 +285,13 @@ impl Timers {
         due
     }
 
+    /// A timer that is due comes a moment later. Nothing is stored of that.
+    pub(crate) fn put_off(&self, due: &Due) {
+        let due_milliseconds = self.lane.clock.now().as_millis() + milliseconds(RETRY_AFTER);
+        let mut list = self.list.borrow_mut();
+        list.put_back(due, due_milliseconds, due.failures);
+    }
+
     /// What came of a timer that was due; resolves when it is stored.
     pub(crate) async fn settle(&self, due: &Due, outcome: Outcome) {
         let retry = retry(due.failures, outcome);

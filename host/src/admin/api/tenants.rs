@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Answer, ok, silent};
 use crate::admin::answer;
@@ -16,6 +16,10 @@ pub(super) async fn status(office: &Office) -> Answer {
     let (report, silent) = office.report().await;
     let mut all = Figures::default();
     report.routes.values().for_each(|figures| all.add(figures));
+    let rights = office.status.rights().iter();
+    let rights: Map<String, Value> = rights
+        .map(|(name, held)| ((*name).to_owned(), json!(held)))
+        .collect();
     ok(&json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": office.status.started().elapsed().as_secs(),
@@ -23,6 +27,9 @@ pub(super) async fn status(office: &Office) -> Answer {
         "workers": office.workers.len(),
         "workers_silent": silent,
         "tenants": names(office).await?.len(),
+        "process": std::process::id(),
+        "predecessor_sessions": office.status.predecessor(),
+        "rights": rights,
         "figures": figures(&all),
     }))
 }
