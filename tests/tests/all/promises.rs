@@ -674,6 +674,31 @@ pub(crate) const PROMISES: &[Promise] = &[
         "control.names",
         "names `..`, `%2e%2e`, `a/b`, 300 bytes: `[a-z0-9-]{1,63}` or 400",
     ),
+    // The process.
+    fault(
+        "upgrade.sockets",
+        "a new program under the open sockets: no connection attempt is refused or reset; sessions that need not leave stay, the others are asked to come again with 1012",
+    ),
+    behaviour(
+        "upgrade.storage",
+        "what may be in one process only moves before the new one begins: nothing that was acknowledged is lost",
+    ),
+    behaviour(
+        "upgrade.failure",
+        "a successor that does not start, or not in time, leaves everything as it was and says why",
+    ),
+    behaviour(
+        "service.notify",
+        "sd_notify: READY, RELOADING, STOPPING, WATCHDOG from workers that answer",
+    ),
+    behaviour(
+        "service.sockets",
+        "socket activation: LISTEN_FDS is listened on, also where the configuration names no address",
+    ),
+    fault(
+        "rights.given-up",
+        "After start-up the process needs no new rights: seccomp and landlock hold it",
+    ),
     // Deployments.
     fault(
         "deploy.names",
