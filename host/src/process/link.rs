@@ -14,7 +14,7 @@ use tokio::io::AsyncBufReadExt as _;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
     /// The server: these are the sockets that you have, in their order, each with the address by
-    /// which the configuration named it, or `admin`.
+    /// which the configuration named it, or `admin`; `manager ADDRESS` is of a service manager.
     Sockets(Vec<String>),
     /// The successor: everything is compiled and checked; it waits for the storage.
     Prepared,

@@ -19,6 +19,10 @@ const HELLO: Duration = Duration::from_secs(10);
 /// The name of the socket for operators, here and as `FileDescriptorName=` of a unit.
 const ADMIN: &str = "admin";
 
+/// Before the address of a socket of a service manager, when it is handed on: it is listened on
+/// whatever the configuration says.
+const OF_MANAGER: &str = "manager ";
+
 /// What was handed over.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
@@ -71,9 +75,13 @@ impl Inherited {
             bail!("the process before does not say which sockets it has handed over");
         };
         let mut sockets = Vec::new();
-        for (place, address) in addresses.into_iter().enumerate().take(last) {
+        for (place, name) in addresses.into_iter().enumerate().take(last) {
             let socket = from.take_tcp_listener(place)?;
-            sockets.extend(socket.map(|socket| (Name::Address(address), socket)));
+            let name = match name.strip_prefix(OF_MANAGER) {
+                Some(_) => Name::Label(String::new()),
+                None => Name::Address(name),
+            };
+            sockets.extend(socket.map(|socket| (name, socket)));
         }
         Ok(Self {
             sockets,
@@ -89,7 +97,7 @@ impl Inherited {
     }
 
     /// The socket for an address of the configuration, if it was handed over.
-    fn take_one(&mut self, address: &str) -> Option<TcpListener> {
+    fn take_one(&mut self, address: &str) -> Option<(Name, TcpListener)> {
         let resolved: Vec<SocketAddr> = address.to_socket_addrs().into_iter().flatten().collect();
         let place = self.sockets.iter().position(|(name, socket)| match name {
             Name::Address(named) => named == address,
@@ -100,7 +108,7 @@ impl Inherited {
             }
         })?;
         // In order: port 0 may be there several times.
-        Some(self.sockets.remove(place).1)
+        Some(self.sockets.remove(place))
     }
 
     /// The socket for operators, if it was handed over.
@@ -115,9 +123,27 @@ impl Inherited {
     }
 }
 
-/// All sockets, each with the address by which the configuration names it, or [`ADMIN`].
+/// All sockets.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Sockets(Vec<(String, Arc<TcpListener>)>);
+pub(crate) struct Sockets(Vec<Open>);
+
+#[derive(Clone, Debug)]
+struct Open {
+    /// By which the configuration names it, or [`ADMIN`].
+    address: String,
+    is_of_manager: bool,
+    socket: Arc<TcpListener>,
+}
+
+impl Open {
+    fn new(address: impl Into<String>, is_of_manager: bool, socket: TcpListener) -> Self {
+        Self {
+            address: address.into(),
+            is_of_manager,
+            socket: Arc::new(socket),
+        }
+    }
+}
 
 impl Sockets {
     /// Opens what was not handed over. What a service manager has handed over beside what the
@@ -125,18 +151,17 @@ impl Sockets {
     pub(crate) fn open(config: &mut Config, inherited: &mut Inherited) -> Result<Self> {
         let mut sockets = Vec::new();
         for address in &config.listen {
-            let socket = match inherited.take_one(address) {
-                Some(socket) => socket,
-                None => Server::bind(address)?,
-            };
-            sockets.push((address.clone(), Arc::new(socket)));
+            sockets.push(match inherited.take_one(address) {
+                Some((name, socket)) => Open::new(address, matches!(name, Name::Label(_)), socket),
+                None => Open::new(address, false, Server::bind(address)?),
+            });
         }
         if let Some(admin) = &config.admin {
             let socket = match inherited.take_admin() {
                 Some(socket) => socket,
                 None => Server::bind(&admin.listen)?,
             };
-            sockets.push((ADMIN.to_owned(), Arc::new(socket)));
+            sockets.push(Open::new(ADMIN, false, socket));
         }
         for (name, socket) in inherited.sockets.drain(..) {
             let address = socket.local_addr()?.to_string();
@@ -146,7 +171,7 @@ impl Sockets {
                 ),
                 Name::Label(_) => {
                     config.listen.push(address.clone());
-                    sockets.push((address, Arc::new(socket)));
+                    sockets.push(Open::new(address, true, socket));
                 }
                 Name::Address(_) => tracing::info!(address, "no longer listened on"),
             }
@@ -157,9 +182,9 @@ impl Sockets {
     /// A server that uses them.
     pub(crate) fn give_to(&self, builder: Builder) -> Builder {
         let mut builder = builder;
-        for (name, socket) in &self.0 {
-            let socket = Arc::clone(socket);
-            builder = match name.as_str() {
+        for open in &self.0 {
+            let socket = Arc::clone(&open.socket);
+            builder = match open.address.as_str() {
                 ADMIN => builder.admin_socket(socket),
                 address => builder.socket(address, socket),
             };
@@ -169,10 +194,14 @@ impl Sockets {
 
     /// What each is for, in the order of [`Sockets::listeners`].
     pub(crate) fn names(&self) -> Vec<String> {
-        self.0.iter().map(|(address, _)| address.clone()).collect()
+        let name = |open: &Open| match open.is_of_manager {
+            true => format!("{OF_MANAGER}{}", open.address),
+            false => open.address.clone(),
+        };
+        self.0.iter().map(name).collect()
     }
 
     pub(crate) fn listeners(&self) -> Vec<&TcpListener> {
-        self.0.iter().map(|(_, socket)| &**socket).collect()
+        self.0.iter().map(|open| &*open.socket).collect()
     }
 }

@@ -42,6 +42,24 @@ impl Manager {
     }
 }
 
+/// The process that the log says to serve now; ended with this.
+struct Successor(String);
+
+impl Successor {
+    fn of(log: &str) -> Self {
+        let (_, rest) = log.split_once("a successor starts").unwrap();
+        let digits = rest.split_once("\"process\":").unwrap().1.chars();
+        Self(digits.take_while(char::is_ascii_digit).collect())
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        let kill = format!("kill -KILL {}", self.0);
+        let _ = Command::new("sh").args(["-c", &kill]).status();
+    }
+}
+
 fn serve(config: &std::path::Path) -> Command {
     let mut command = Command::new(binary());
     command.arg("serve").arg("--config").arg(config);
@@ -99,12 +117,19 @@ os.execv(sys.argv[2], sys.argv[2:])";
         let mut command = Command::new("python3");
         command.args(["-c", MANAGER]).arg(&port).arg(binary());
         command.arg("serve").arg("--config").arg(&config);
-        let server = Child::spawn(folder, command);
+        command.args(["--log-format", "json"]);
+        let mut server = Child::spawn(folder, command);
         let port = std::fs::read_to_string(port).unwrap();
         assert_eq!(server.address.port().to_string(), port.trim());
         let mut peer = Peer::connect(server.address, "/echo").await;
         peer.expect_echo("over an inherited socket").await;
         peer.leave(1000).await;
-        server.assert_healthy();
+        // A successor has it, too.
+        server.signal("USR2");
+        let status = server.exit_within(STEP).await;
+        assert!(status.success(), "{status}");
+        let _ended = Successor::of(&server.log());
+        let mut peer = Peer::connect(server.address, "/echo").await;
+        peer.expect_echo("over a socket that was handed on").await;
     });
 }
