@@ -69,7 +69,8 @@ pub use catalog::{
     WebSocketSettings,
 };
 pub use config::{
-    Config, ConfigError, DeploymentSettings, Manifest, RouteConfig, TenantRules, parse_duration,
+    Config, ConfigError, DeploymentSettings, Manifest, RouteConfig, TenantPlace, TenantRules,
+    TenantSettings, parse_duration,
 };
 pub use control::{
     Change, CompileError, CompileLimits, DeployError, Deployment, DeploymentName, HistoryEntry,

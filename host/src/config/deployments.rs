@@ -1,22 +1,14 @@
-//! `[deployments]`: where components that are deployed while the server runs are kept, what compiling
-//! them may cost, and what each tenant may ask for.
+//! `[deployments]`: where components that are deployed while the server runs are kept, and what
+//! compiling them may cost. What each tenant may deploy stands in its own table.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-
 use super::document::Section;
-use super::route;
-use crate::catalog::{Grants, InstanceModel, WebSocketSettings};
-use crate::guest::GuestLimits;
+use super::tenant::TenantRules;
 
-/// Bytes of a public key of ed25519.
-const KEY_BYTES: usize = 32;
-
-/// A server's `[deployments]`. Nobody may deploy anything unless it is there and names the tenant.
+/// A server's `[deployments]`. Nobody may deploy anything unless it is there and the tenant has rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeploymentSettings {
     /// The folder of artifacts, compiled components and the registry, made if it is not there. Only
@@ -39,22 +31,8 @@ pub struct DeploymentSettings {
     pub versions_kept: u32,
     /// Deployments of one tenant. Default 100.
     pub tenant_deployments_max: u32,
-    /// Who may deploy, by name.
+    /// Who may deploy, by name; in a file, each `[tenant.NAME.deploy]`.
     pub tenants: BTreeMap<String, TenantRules>,
-}
-
-/// What a tenant's manifests may ask for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TenantRules {
-    /// What its components may use at most. Default: nothing.
-    pub grants: Grants,
-    /// The largest limits that a manifest may set. Default: those of a route.
-    pub guest: GuestLimits,
-    /// The largest message, outbox and compression that a manifest may set. Default: those of a route.
-    pub websocket: WebSocketSettings,
-    /// The ed25519 keys of which one has to have signed each component. Default: none; components
-    /// need no signature.
-    pub signers: Vec<[u8; KEY_BYTES]>,
 }
 
 impl DeploymentSettings {
@@ -75,11 +53,7 @@ impl DeploymentSettings {
 }
 
 /// Reads the section, if there is one. `folder` is the config file's.
-pub(super) fn deployments(
-    top: &Section<'_, '_>,
-    folder: &Path,
-    has_storage: bool,
-) -> Option<DeploymentSettings> {
+pub(super) fn deployments(top: &Section<'_, '_>, folder: &Path) -> Option<DeploymentSettings> {
     const PATH: &str = "right is the path of a folder, such as \"deployments\"";
     const COMPILER: &str = "right is the path of a program, such as \"/usr/bin/wharf\"";
     const GIB: u64 = 1 << 30;
@@ -119,53 +93,6 @@ pub(super) fn deployments(
         0..=100_000,
         &mut settings.tenant_deployments_max,
     );
-    for tenant in section.sections("tenant", "[[deployments.tenant]]") {
-        if let Some((name, rules)) = rules(&tenant, has_storage)
-            && settings.tenants.insert(name, rules).is_some()
-        {
-            tenant.refuse("name", "there is a tenant of that name already");
-        }
-        tenant.finish();
-    }
     section.finish();
     Some(settings)
-}
-
-/// Reads one `[[deployments.tenant]]`.
-fn rules(section: &Section<'_, '_>, has_storage: bool) -> Option<(String, TenantRules)> {
-    let mut rules = TenantRules {
-        signers: signers(section),
-        ..TenantRules::default()
-    };
-    if let Some(section) = section.section("grants", "[deployments.tenant.grants]") {
-        rules.grants = route::grants(&section);
-        if rules.grants.need_storage(&InstanceModel::Shared) && !has_storage {
-            route::refuse_storage(&section, &rules.grants);
-        }
-        section.finish();
-    }
-    if let Some(section) = section.section("websocket", "[deployments.tenant.websocket]") {
-        route::websocket(&section, &mut rules.websocket);
-        section.finish();
-    }
-    if let Some(section) = section.section("guest", "[deployments.tenant.guest]") {
-        route::guest_limits(&section, &mut rules.guest);
-        section.finish();
-    }
-    let name = route::name(section, "name");
-    if name.is_none() && !section.has("name") {
-        section.missing("name", route::NAME);
-    }
-    Some((name?, rules))
-}
-
-fn signers(section: &Section<'_, '_>) -> Vec<[u8; KEY_BYTES]> {
-    const SIGNERS: &str = "right is a list of ed25519 public keys, each 32 bytes in base64";
-    let texts = section.texts("signers", SIGNERS).unwrap_or_default();
-    let read = |text: &String| BASE64.decode(text).ok()?.try_into().ok();
-    let keys: Option<Vec<[u8; KEY_BYTES]>> = texts.iter().map(read).collect();
-    if keys.is_none() {
-        section.refuse("signers", SIGNERS);
-    }
-    keys.unwrap_or_default()
 }

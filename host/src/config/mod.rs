@@ -15,19 +15,22 @@ mod outbound;
 mod process;
 mod route;
 mod storage;
+mod tenant;
 mod topic;
 mod value;
 mod values;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
-pub use self::deployments::{DeploymentSettings, TenantRules};
+pub use self::deployments::DeploymentSettings;
 use self::document::{Document, Problem, Section};
 pub use self::manifest::Manifest;
 pub use self::route::RouteConfig;
+pub use self::tenant::{TenantPlace, TenantRules, TenantSettings};
 pub use self::value::duration as parse_duration;
 use crate::admin::AdminSettings;
 use crate::capability::LogLimits;
@@ -56,6 +59,8 @@ pub struct Config {
     pub storage: Option<StorageSettings>,
     /// What may be deployed while the server runs; `None` is nothing.
     pub deployments: Option<DeploymentSettings>,
+    /// What holds for which tenant, by name.
+    pub tenants: BTreeMap<String, TenantSettings>,
     /// Where operators reach the server; `None` is nowhere.
     pub admin: Option<AdminSettings>,
     /// How much is kept of guest calls that failed.
@@ -182,7 +187,14 @@ fn read(document: &Document<'_>, top: &Section<'_, '_>, folder: &Path) -> Config
     config.outbound = outbound::settings(top, folder);
     config.storage = storage::storage(top, folder);
     let has_storage = top.has("storage");
-    config.deployments = deployments::deployments(top, folder, has_storage);
+    config.tenants = tenant::tenants(top);
+    config.deployments = deployments::deployments(top, folder);
+    if let Some(deployments) = &mut config.deployments {
+        let rules = |(name, tenant): (&String, &TenantSettings)| {
+            Some((name.clone(), tenant.deploy.clone()?))
+        };
+        deployments.tenants = config.tenants.iter().filter_map(rules).collect();
+    }
     let mut served = Vec::new();
     for section in top.sections("route", "[[route]]") {
         if let Some(route) = route::route(&section, folder, has_storage) {

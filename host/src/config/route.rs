@@ -201,13 +201,18 @@ fn path(section: &Section<'_, '_>) -> Option<(String, Vec<String>)> {
 fn host(section: &Section<'_, '_>) -> Option<String> {
     const HOST: &str = "right is a host without scheme, port or path, such as \"a.example\"";
     let host = section.text("host", HOST)?;
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-    let is_address = host.starts_with('[') && host.ends_with(']');
-    if host.is_empty() || !(is_address || host.bytes().all(fits)) {
+    if !is_host(&host) {
         section.refuse("host", HOST);
         return None;
     }
     Some(catalog::host_of(&host))
+}
+
+/// A name of a host, or an address in brackets.
+pub(super) fn is_host(host: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    let is_address = host.starts_with('[') && host.ends_with(']');
+    !host.is_empty() && (is_address || host.bytes().all(fits))
 }
 
 /// Without parameters there was no path to check the template against.
@@ -302,26 +307,25 @@ fn subprotocols(section: &Section<'_, '_>) -> Vec<String> {
 }
 
 /// What a name of a tenant is.
-pub(super) const NAME: &str =
-    "right is a name of up to 64 letters, digits, `-`, `_` and `.`, such as \"acme\"";
+pub(super) const TENANT_NAME: &str =
+    "right is a name of 1 to 63 of the characters a to z, 0 to 9 and `-`, such as \"acme\"";
 
 /// Whose a route is.
 pub(super) fn tenant(section: &Section<'_, '_>) -> String {
-    match name(section, "tenant") {
-        Some(name) => name,
-        None if section.has("tenant") => String::new(),
-        None => catalog::DEFAULT_TENANT.to_owned(),
+    let Some(name) = section.text("tenant", TENANT_NAME) else {
+        return catalog::DEFAULT_TENANT.to_owned();
+    };
+    if !is_tenant_name(&name) {
+        section.refuse("tenant", TENANT_NAME);
     }
+    name
 }
 
-/// A tenant's name.
-pub(super) fn name(section: &Section<'_, '_>, key: &'static str) -> Option<String> {
-    let name = section.text(key, NAME)?;
-    if !is_name(&name) {
-        section.refuse(key, NAME);
-        return None;
-    }
-    Some(name)
+/// What may stand in a path of the API without any thought.
+pub(super) fn is_tenant_name(name: &str) -> bool {
+    const BYTES_MAX: usize = 63;
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=BYTES_MAX).contains(&name.len()) && name.bytes().all(fits)
 }
 
 /// A table of grants, of a route or of all that a tenant may have.

@@ -67,8 +67,8 @@ impl fmt::Display for DeployError {
             ),
             Self::UnknownTenant(tenant) => write!(
                 formatter,
-                "the tenant {tenant:?} may deploy nothing here: the operator names it in \
-                 [[deployments.tenant]]"
+                "the tenant {tenant:?} may deploy nothing here: the operator gives it a table \
+                 [tenant.NAME.deploy]"
             ),
             Self::Manifest(error) => error.fmt(formatter),
             Self::NotAllowed(what) => {
