@@ -9,6 +9,7 @@ use std::fmt;
 use tracing::Level;
 use wharf_protocol::Cause;
 
+use crate::budget::Limit;
 use crate::id::IncidentId;
 
 /// What went wrong, by whom it was caused.
@@ -42,6 +43,8 @@ pub(crate) enum GuestFault {
 pub(crate) enum HostFault {
     /// Every instance slot is in use.
     InstancesExhausted,
+    /// The tenant has as much of that as it may, so the instance cannot start.
+    OverBudget(Limit),
     /// The engine failed in a way that no guest can cause.
     Engine(String),
 }
@@ -64,6 +67,16 @@ impl From<Fault> for Incident {
     fn from(fault: Fault) -> Self {
         let id = IncidentId::random();
         Self { id, fault }
+    }
+}
+
+impl Fault {
+    /// Whether it may go well once other instances have ended.
+    pub(crate) fn is_for_want_of_room(&self) -> bool {
+        matches!(
+            self,
+            Self::Host(HostFault::InstancesExhausted | HostFault::OverBudget(_))
+        )
     }
 }
 
@@ -106,6 +119,7 @@ impl Fault {
             Guest(StackOverflow) => ("guest_stack_overflow", Closing::HandlerFailed, Level::WARN),
             Guest(LimitReached(_)) => ("guest_limit", Closing::HandlerFailed, Level::WARN),
             Host(InstancesExhausted) => ("instances_exhausted", Closing::OverCapacity, Level::WARN),
+            Host(OverBudget(_)) => ("over_budget", Closing::OverCapacity, Level::WARN),
             Host(Engine(_)) => ("engine", Closing::HandlerFailed, Level::ERROR),
         }
     }
@@ -122,6 +136,9 @@ impl fmt::Display for Fault {
             Guest(StackOverflow) => formatter.write_str("the handler overflowed its stack"),
             Guest(LimitReached(limit)) => write!(formatter, "the handler broke a limit: {limit}"),
             Host(InstancesExhausted) => formatter.write_str("every instance slot is in use"),
+            Host(OverBudget(limit)) => {
+                write!(formatter, "the tenant is at its limit of {}", limit.label())
+            }
             Host(Engine(text)) => write!(formatter, "the engine failed: {text}"),
         }
     }

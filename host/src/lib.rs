@@ -17,6 +17,7 @@
 //! The modules stand in the order of their layers: each may use those above it in this list, none
 //! those below it.
 
+mod budget;
 mod clock;
 mod digest;
 mod fault;
@@ -62,6 +63,7 @@ mod control;
 mod server;
 
 pub use admin::{AdminScope, AdminSettings, AdminToken, UpgradeRequest, new_admin_token};
+pub use budget::TenantLimits;
 pub use capability::{Capability, LogLimits};
 pub use catalog::{
     AfterTrap, Canary, Destination, Grants, InstanceModel, Mark, OriginRule, Page, PatternError,

@@ -43,6 +43,8 @@ pub(crate) enum Handshake {
     Rejected,
     /// No room, or the server goes away.
     Unavailable,
+    /// The tenant has as many sessions as it may, or has had as many handshakes.
+    OverLimit,
 }
 
 impl Handshake {
@@ -53,6 +55,7 @@ impl Handshake {
             Self::ForeignOrigin => "foreign_origin",
             Self::Rejected => "rejected",
             Self::Unavailable => "unavailable",
+            Self::OverLimit => "over_limit",
         }
     }
 }
@@ -200,6 +203,14 @@ impl Counts {
         let mut figures = self.figures.borrow_mut();
         figures.messages_done += messages as u64;
         figures.bytes_done += bytes as u64;
+    }
+
+    /// Messages that were put into inboxes and are not finished with, and their bytes.
+    pub(crate) fn unfinished(&self) -> (u64, u64) {
+        let figures = self.figures.borrow();
+        let messages = figures.messages_in.saturating_sub(figures.messages_done);
+        let bytes = figures.bytes_in.saturating_sub(figures.bytes_done);
+        (messages, bytes)
     }
 
     /// A guest call with so many messages is over.

@@ -74,9 +74,14 @@ impl Crowd {
         Latencies::of(std::mem::take(&mut *self.shared.times.lock().unwrap()))
     }
 
+    /// Forgets what was measured.
+    pub fn forget(&self) {
+        self.shared.times.lock().unwrap().clear();
+    }
+
     /// What is measured from now on for a while.
     pub async fn during(&self, time: Duration) -> Latencies {
-        self.shared.times.lock().unwrap().clear();
+        self.forget();
         tokio::time::sleep(time).await;
         self.take()
     }

@@ -68,6 +68,11 @@ impl Latencies {
         Self(times)
     }
 
+    /// What several have measured at the same time.
+    pub fn merged(several: impl Iterator<Item = Self>) -> Self {
+        Self::of(several.flat_map(|one| one.0).collect())
+    }
+
     /// The one with the least p99.
     pub fn best(several: Vec<Self>) -> Self {
         let best = several.into_iter().min_by_key(Self::p99);

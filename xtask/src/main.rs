@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod chaos;
 mod clients;
 mod conformance;
 mod demo;
@@ -45,6 +46,8 @@ enum Task {
     Clients(clients::Arguments),
     /// Measure Wharf against raw TCP and other WebSocket servers
     Bench(bench::Arguments),
+    /// Make everything go wrong for long, and print what came of it
+    Chaos(chaos::Arguments),
     /// Measure the memory of idle sessions, up to a million
     Memory(memory::Arguments),
     /// Count the instructions for one message; fails when they grow
@@ -62,6 +65,7 @@ impl Task {
             Task::Conformance => conformance::run(root),
             Task::Clients(arguments) => clients::run(root, arguments),
             Task::Bench(arguments) => bench::run(root, arguments),
+            Task::Chaos(arguments) => chaos::run(root, arguments),
             Task::Memory(arguments) => memory::run(root, arguments),
             Task::Instructions(arguments) => bench::instructions::run(root, arguments),
             Task::Tidy => tidy::run(root),

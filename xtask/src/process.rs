@@ -73,6 +73,38 @@ pub(crate) fn run_counting(
     Ok(outcome)
 }
 
+/// Runs the command with its output shown, counts its tests, and keeps what follows `mark` in each
+/// line that has it.
+pub(crate) fn run_collecting(
+    command: &mut Command,
+    time_max: Duration,
+    mark: &'static str,
+) -> anyhow::Result<(Vec<String>, Outcome)> {
+    let shown = show(command);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("`{shown}` could not be started"))?;
+    let stdout = child.stdout.take().context("the child's output is piped")?;
+    let reader = thread::spawn(move || {
+        let (mut kept, mut outcome) = (Vec::new(), Outcome::default());
+        each_line(stdout, |line| {
+            println!("{line}");
+            kept.extend(line.split_once(mark).map(|(_, rest)| rest.to_owned()));
+            outcome.add(cargo_test_counts(line).unwrap_or_default());
+        });
+        (kept, outcome)
+    });
+    let status = wait_within(&mut child, time_max).with_context(|| format!("`{shown}`"))?;
+    let (kept, mut outcome) = reader
+        .join()
+        .map_err(|_| anyhow!("the reader of `{shown}` panicked"))?;
+    if !status.success() && outcome.failed == 0 {
+        outcome.failed = 1;
+    }
+    Ok((kept, outcome))
+}
+
 /// What `cargo test` says at the end of each of its runs.
 pub(crate) fn cargo_test_counts(line: &str) -> Option<Outcome> {
     let rest = line.trim_start().strip_prefix("test result: ")?;

@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use super::Status;
 use super::canaries::{Canaries, CanaryRow, Tally};
+use crate::budget::{Budgets, TenantBudget};
 use crate::dead_letters::LetterRow;
 use crate::metrics::{
     Figures, Report, Stage, VersionKey, Vitals, bucket_bound, code_label, latency_bound,
@@ -25,7 +26,7 @@ pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 
 /// The whole text. `silent`: workers whose numbers are missing in it.
 pub(super) fn text(
-    report: Report,
+    (report, budgets): (Report, &Budgets),
     (letters, canaries): (Vec<LetterRow>, &Canaries),
     silent: usize,
     status: &Status,
@@ -38,6 +39,7 @@ pub(super) fn text(
         silent,
         uptime_seconds: status.started().elapsed().as_secs_f64(),
         draining: status.is_draining(),
+        tenants: budgets.all(),
     };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(scrape));
@@ -55,6 +57,7 @@ struct Scrape {
     draining: bool,
     canaries: Vec<CanaryRow>,
     ends: BTreeMap<Tally, u64>,
+    tenants: Vec<Arc<TenantBudget>>,
 }
 
 impl Collector for Scrape {
@@ -66,6 +69,7 @@ impl Collector for Scrape {
         self.labelled(&mut encoder)?;
         self.swaps(&mut encoder)?;
         self.dead_letters(&mut encoder)?;
+        self.tenants(&mut encoder)?;
         self.batches(&mut encoder)?;
         self.trials(&mut encoder)?;
         self.ended(&mut encoder)
@@ -251,6 +255,28 @@ impl Scrape {
         let mut dropped = describe(to, "wharf_dead_letters_dropped", help, MetricType::Counter)?;
         for (labels, figures) in rows() {
             ConstCounter::new(figures.dropped).encode(dropped.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    /// What tenants use, and how often they met a limit.
+    fn tenants(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Linear memory of a tenant's instances.";
+        let name = "wharf_tenant_memory_bytes";
+        let mut memory = describe(to, name, help, MetricType::Gauge)?;
+        for budget in &self.tenants {
+            let labels = [("tenant", &**budget.tenant())];
+            let bytes = budget.memory_bytes() as i64;
+            ConstGauge::new(bytes).encode(memory.encode_family(&labels)?)?;
+        }
+        let help = "How often a tenant met one of its limits.";
+        let name = "wharf_tenant_limit_hits";
+        let mut hits = describe(to, name, help, MetricType::Counter)?;
+        for budget in &self.tenants {
+            for (limit, count) in budget.hits() {
+                let labels = [("tenant", &**budget.tenant()), ("limit", limit)];
+                ConstCounter::new(count).encode(hits.encode_family(&labels)?)?;
+            }
         }
         Ok(())
     }

@@ -31,6 +31,7 @@ pub(crate) use self::question::Question;
 pub use self::settings::{AdminScope, AdminSettings, AdminToken, new_admin_token};
 pub(crate) use self::status::Status;
 pub use self::status::UpgradeRequest;
+use crate::budget::Budgets;
 use crate::capability::GuestLogs;
 use crate::dead_letters::DeadLetters;
 
@@ -53,6 +54,8 @@ pub(crate) struct AdminParts {
     pub(crate) dead_letters: DeadLetters,
     /// Who knows of versions on trial.
     pub(crate) canaries: Box<dyn CanaryDesk>,
+    /// What tenants may use.
+    pub(crate) budgets: Budgets,
 }
 
 impl Admin {

@@ -20,6 +20,7 @@ use super::listener::Deadline;
 use super::question::{Question, ask_all};
 use super::settings::AdminToken;
 use super::{AdminParts, Status, api, exposition};
+use crate::budget::Budgets;
 use crate::capability::GuestLogs;
 use crate::dead_letters::DeadLetters;
 use crate::metrics::Report;
@@ -36,6 +37,7 @@ pub(super) struct Office {
     pub(super) logs: GuestLogs,
     pub(super) dead_letters: DeadLetters,
     pub(super) canaries: Box<dyn CanaryDesk>,
+    budgets: Budgets,
     /// Cloned once for each stream of a log.
     pub(super) streams: Rc<()>,
     access: RefCell<Access>,
@@ -59,6 +61,7 @@ impl Office {
             logs,
             dead_letters,
             canaries,
+            budgets,
         } = parts;
         Self {
             workers,
@@ -66,6 +69,7 @@ impl Office {
             logs,
             dead_letters,
             canaries,
+            budgets,
             streams: Rc::default(),
             access: RefCell::new(Access::new(settings.tokens, Instant::now())),
             unseen: Cell::default(),
@@ -179,7 +183,7 @@ impl Office {
     async fn metrics(&self) -> Response<Body> {
         let (report, silent) = self.report().await;
         let others = (self.dead_letters.figures(), self.canaries.canaries());
-        let text = exposition::text(report, others, silent, &self.status);
+        let text = exposition::text((report, &self.budgets), others, silent, &self.status);
         with_type(StatusCode::OK, exposition::CONTENT_TYPE, text)
     }
 

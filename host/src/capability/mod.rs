@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use wasmtime::component::ResourceTable;
 
+use crate::budget::Budgets;
 use crate::catalog::Route;
 use crate::kv::Kv;
-use crate::mailbox::{Lane, Members};
+use crate::mailbox::{Lane, Members, TenantLane};
 use crate::outbound::{Outbound, OutboundSettings};
 use crate::timers::{Owner, Timers};
 use crate::topics::Topics;
@@ -73,7 +74,8 @@ impl Services {
             timers: Rc::new(timers),
             topics,
             logs: GuestLogs::default(),
-            outbound: Outbound::new(OutboundSettings::default()).expect("it reads no file"),
+            outbound: Outbound::new(OutboundSettings::default(), Budgets::default())
+                .expect("it reads no file"),
             launches: tokio::sync::mpsc::unbounded_channel().0,
         }
     }
@@ -91,6 +93,15 @@ pub(crate) struct Surroundings {
     pub(crate) timer_owner: Owner,
     /// Its serial number on its worker.
     pub(crate) instance: u64,
+    /// It takes the place of an instance that is still there, and will not be in a moment.
+    pub(crate) succeeds: bool,
+}
+
+impl Surroundings {
+    /// What its tenant's instances share on this worker.
+    pub(crate) fn tenant(&self) -> Rc<TenantLane> {
+        self.services.lane.tenant(&self.route.tenant)
+    }
 }
 
 /// How an adapter finds the surroundings of the calling instance in its Store.

@@ -213,6 +213,30 @@ impl<'d, 'i> Section<'d, 'i> {
         }
     }
 
+    /// As [`Section::count`], of what may be left out.
+    pub(super) fn some_count(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        into: &mut Option<u64>,
+    ) {
+        let mut number = *range.start();
+        self.count(key, range, &mut number);
+        *into = self.has(key).then_some(number);
+    }
+
+    /// As [`Section::size`], of what may be left out.
+    pub(super) fn some_size(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<u64>,
+        into: &mut Option<u64>,
+    ) {
+        let mut bytes = *range.start();
+        self.size(key, range, &mut bytes);
+        *into = self.has(key).then_some(bytes);
+    }
+
     /// A number of bytes between two others, both included.
     pub(super) fn size<N: TryFrom<u64>>(
         &self,

@@ -16,6 +16,7 @@ mod process;
 mod route;
 mod storage;
 mod tenant;
+mod tenant_limits;
 mod topic;
 mod value;
 mod values;

@@ -7,7 +7,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::document::{Section, Value};
-use super::route;
+use super::{route, tenant_limits};
+use crate::budget::TenantLimits;
 use crate::catalog::{self, Grants, InstanceModel, WebSocketSettings};
 use crate::guest::GuestLimits;
 
@@ -21,6 +22,8 @@ const DEPLOY: &str = "[tenant.NAME.deploy]";
 pub struct TenantSettings {
     /// What it may deploy, and where that is served. `None`: nothing.
     pub deploy: Option<TenantRules>,
+    /// How much of the server it may use.
+    pub limits: TenantLimits,
 }
 
 /// What a tenant's manifests may ask for, and where its deployments are served.
@@ -51,6 +54,10 @@ pub struct TenantPlace {
 
 impl TenantPlace {
     /// The path of a route, from the one in its manifest.
+    #[cfg_attr(
+        not(test),
+        allow(dead_code, reason = "nothing is served of deployments yet")
+    )]
     pub(crate) fn path(&self, path: &str) -> String {
         format!("{}{path}", self.path_prefix)
     }
@@ -141,6 +148,10 @@ fn tenant(
                 section.refuse(key, why);
             }
         }
+    }
+    if let Some(limits) = section.section("limits", "[tenant.NAME.limits]") {
+        settings.limits = tenant_limits::limits(&limits);
+        limits.finish();
     }
     section.finish();
     Some(settings)
@@ -277,7 +288,7 @@ mod tests {
                 "2: [tenant.NAME] path_prefix = \"/x\": it says where deployments are served, and the tenant may deploy nothing: add a table [tenant.NAME.deploy], or leave it out",
                 "3: [tenant.NAME] deploy = [tenant.b.deploy]: the server keeps no deployments: add `[deployments]` with `path = \"deployments\"`",
                 "4: [tenant.NAME] A: right is a name of 1 to 63 of the characters a to z, 0 to 9 and `-`, such as \"acme\"",
-                "6: [tenant.NAME] has no key limit: known here are deploy, hosts, path_prefix",
+                "6: [tenant.NAME] has no key limit: known here are deploy, hosts, limits, path_prefix",
             ],
         );
     }

@@ -58,5 +58,6 @@ fn surroundings(tenant: &str) -> Surroundings {
         services: Rc::new(Services::alone(lane)),
         timer_owner: Owner::Session(0),
         instance: 0,
+        succeeds: false,
     }
 }

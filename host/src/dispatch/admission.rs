@@ -337,6 +337,15 @@ impl Refusal {
                     ..Self::plain(503, "The server is full.\n")
                 }
             }
+            Fault::Host(HostFault::OverBudget(limit)) => {
+                let retry_after_seconds = Some(RETRY_AFTER_SECONDS);
+                let what = limit.label();
+                let text = format!("The tenant of this address is at its limit of {what}.\n");
+                Self {
+                    retry_after_seconds,
+                    ..Self::plain(503, &text)
+                }
+            }
             Fault::Guest(_) | Fault::Host(_) => {
                 Self::plain(500, &format!("The handler failed. Incident {id}\n"))
             }

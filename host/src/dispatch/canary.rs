@@ -82,12 +82,12 @@ impl Dispatcher {
         let is_watched = |route: &&Arc<Route>| !route.watches().is_empty();
         for old in before.routes().filter(is_watched) {
             if now.route(old.id).is_none_or(|new| !is_watched(&new)) {
-                self.counts(old).watch(&[]);
+                self.route_lane(old).counts.watch(&[]);
                 self.0.dealt.borrow_mut().remove(&old.id);
             }
         }
         for new in now.routes().filter(is_watched) {
-            self.counts(new).watch(&new.watches());
+            self.route_lane(new).counts.watch(&new.watches());
         }
     }
 }

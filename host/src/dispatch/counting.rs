@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::Dispatcher;
 use crate::catalog::Route;
-use crate::mailbox::RouteLane;
-use crate::metrics::{Books, Counts, Report, VersionKey, Vitals};
+use crate::mailbox::{Lane, RouteLane};
+use crate::metrics::{Books, Report, VersionKey, Vitals};
 
 /// What the routes of this worker share each among their sessions.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ type Known = (Arc<Route>, Rc<RouteLane>);
 
 impl Ledger {
     /// The shared parts of a route. A route of another catalog has others, and counts on.
-    pub(super) fn lane(&self, route: &Arc<Route>) -> Rc<RouteLane> {
+    pub(super) fn lane(&self, of_worker: &Lane, route: &Arc<Route>) -> Rc<RouteLane> {
         let address = Arc::as_ptr(route).addr();
         let mut lanes = self.lanes.borrow_mut();
         if let Some((_, lane)) = lanes.get(&address) {
@@ -32,7 +32,9 @@ impl Ledger {
         let lane = Rc::new(RouteLane {
             config: *route.outbox,
             counts: self.books.of(&route.tenant, &label(route)),
+            tenant: of_worker.tenant(&route.tenant),
         });
+        lane.tenant.add_route(&lane.counts);
         lanes.insert(address, (Arc::clone(route), Rc::clone(&lane)));
         lane
     }
@@ -52,12 +54,7 @@ pub(crate) fn label(route: &Route) -> String {
 impl Dispatcher {
     /// What the sessions of a route share here.
     pub(crate) fn route_lane(&self, route: &Arc<Route>) -> Rc<RouteLane> {
-        self.0.ledger.lane(route)
-    }
-
-    /// Where what a route does here is counted.
-    pub(crate) fn counts(&self, route: &Arc<Route>) -> Rc<Counts> {
-        Rc::clone(&self.0.ledger.lane(route).counts)
+        self.0.ledger.lane(self.lane(), route)
     }
 
     /// Counts an HTTP request that was refused.

@@ -11,7 +11,7 @@ use super::placement::InstanceKey;
 use crate::catalog::{Route, Side};
 use crate::fault::Incident;
 use crate::guest::{Acceptance, Program, Rejection};
-use crate::mailbox::{self, Members, Stop, Work};
+use crate::mailbox::{self, Members, RouteLane, Stop, TenantLane, Work};
 use crate::metrics::Counts;
 
 /// What a handler said about a handshake.
@@ -43,7 +43,8 @@ pub(crate) struct Hosted {
     /// Boxed: most have none, and each session with an instance of its own pays for the room.
     key: Option<Box<InstanceKey>>,
     version: RefCell<Version>,
-    counts: Rc<Counts>,
+    /// What it shares with the other instances of its route and its tenant here.
+    lane: Rc<RouteLane>,
     inbox: Inbox,
     members: Members,
     users: Cell<u32>,
@@ -70,13 +71,13 @@ impl Hosted {
         serial: u64,
         key: Option<InstanceKey>,
         (version, side): (Version, Side),
-        counts: Rc<Counts>,
+        lane: Rc<RouteLane>,
     ) -> Self {
         Self {
             serial,
             key: key.map(Box::new),
             version: RefCell::new(version),
-            counts,
+            lane,
             inbox: Inbox::new(),
             members: Members::default(),
             users: Cell::new(0),
@@ -164,7 +165,12 @@ impl Hosted {
 
     /// Where what its route does here is counted.
     pub(crate) fn counts(&self) -> &Rc<Counts> {
-        &self.counts
+        &self.lane.counts
+    }
+
+    /// What its tenant's sessions and instances share here.
+    pub(crate) fn tenant(&self) -> &Rc<TenantLane> {
+        &self.lane.tenant
     }
 
     /// Its queue.

@@ -175,6 +175,7 @@ impl Dispatcher {
             true => hosted.counts().begin_session(hosted.generation()),
             false => hosted.counts().change(|figures| figures.sessions_over += 1),
         }
+        hosted.tenant().budget().count_session(begins);
         let (count, here) = (&self.0.counters.sessions_open, &self.0.sessions_here);
         if begins {
             count.fetch_add(1, Ordering::Relaxed);
@@ -271,8 +272,8 @@ impl Dispatcher {
         self.0.serial.set(serial);
         let program = version.program.name();
         tracing::debug!(serial, program, ?key, "instance starts");
-        let counts = self.counts(&version.route);
-        Hosted::new(serial, key, (version, side), counts)
+        let lane = self.route_lane(&version.route);
+        Hosted::new(serial, key, (version, side), lane)
     }
 
     /// Nobody finds this instance any more.

@@ -16,7 +16,7 @@ use super::swap::swap;
 use super::{Dispatcher, Hosted, conversing};
 use crate::capability::{Services, Surroundings};
 use crate::catalog::Route;
-use crate::fault::{Fault, HostFault, Incident};
+use crate::fault::{Fault, Incident};
 use crate::guest::{Acceptance, Instance};
 use crate::mailbox::{Connecting, Outbox, Stop, TimerCall, Work};
 
@@ -146,7 +146,7 @@ async fn begin(
                 hosted.inbox().put_back(work);
                 match dispatcher.wake(hosted, &start).await {
                     Ok(instance) => return Ok(Ok(instance)),
-                    Err(fault @ Fault::Host(HostFault::InstancesExhausted)) => {
+                    Err(fault) if fault.is_for_want_of_room() => {
                         turn_away(dispatcher, hosted, fault);
                         if hosted.may_end() {
                             return Ok(Err(End::Vacant));
@@ -172,6 +172,7 @@ pub(super) fn surroundings(
         services: dispatcher.services().clone(),
         timer_owner: dispatcher.owner_of(hosted),
         instance: hosted.serial(),
+        succeeds: false,
     }
 }
 

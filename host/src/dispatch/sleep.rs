@@ -17,7 +17,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::hosted::{Answer, Inbox, Wakefulness};
 use super::{Counters, Dispatcher, Hosted, runner};
 use crate::clock::{Alarm, Clock};
-use crate::fault::{Fault, HostFault};
+use crate::fault::Fault;
 use crate::guest::Instance;
 use crate::mailbox::Work;
 
@@ -182,7 +182,7 @@ impl Dispatcher {
 
 /// Whether there was no slot.
 fn is_full(outcome: &Result<Instance, Fault>) -> bool {
-    matches!(outcome, Err(Fault::Host(HostFault::InstancesExhausted)))
+    outcome.as_ref().is_err_and(Fault::is_for_want_of_room)
 }
 
 impl Counters {

@@ -104,7 +104,8 @@ async fn succeed(
     new: &Version,
     state: Option<Vec<u8>>,
 ) -> Result<Instance, Refusal> {
-    let surroundings = surroundings(dispatcher, hosted, &new.route);
+    let mut surroundings = surroundings(dispatcher, hosted, &new.route);
+    surroundings.succeeds = true;
     let mut successor = Instance::start(&new.program, surroundings).await?;
     if let Some(state) = state
         && new.program.hands_over()

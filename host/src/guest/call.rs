@@ -1,20 +1,24 @@
 //! The deadlines of one call into a guest, held outside of its Store.
 //!
 //! CPU time is counted at epochs, which come every millisecond while a guest runs: a call that is
-//! over within two of them is never interrupted; a longer one lets its worker serve others at
-//! each. Wall time is a timer that is armed only if the call is not over when it first waits.
+//! over within two of them is not interrupted, unless its tenant has used more than its share; a
+//! longer one waits for its turn at each. Wall time is a timer that is armed only if the call is not over when it first waits.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use send_wrapper::SendWrapper;
 use wasmtime::UpdateDeadline;
 
-use super::ticker::{ShardIndex, Ticker};
+use super::ticker::{ShardIndex, TICK, Ticker};
+use crate::budget::{Share, Turn};
 use crate::clock::thread_cpu_time;
 
 /// Counts the CPU time of the call that runs in one Store. Used by one thread; atomic only because
@@ -27,17 +31,25 @@ pub(super) struct CpuMeter {
     /// When the running slice began, in microseconds of the thread's CPU time and plus one; zero
     /// until an epoch ends in a call, because reading the clock would cost every call.
     slice: AtomicU64,
-    /// The guest was interrupted, and goes on when others have had their turn.
+    /// The guest was interrupted, and goes on when it is its turn.
     yielding: AtomicBool,
+    /// Whose it is. A Store never leaves its thread.
+    share: SendWrapper<Rc<Share>>,
+    /// The guest had to wait for its turn, and has it.
+    has_turn: AtomicBool,
+    turn: SendWrapper<RefCell<Option<Turn>>>,
 }
 
 impl CpuMeter {
-    pub(super) fn new(budget: Duration) -> Arc<Self> {
+    pub(super) fn new(budget: Duration, share: &Rc<Share>) -> Arc<Self> {
         Arc::new(Self {
             budget,
             used: AtomicU64::new(0),
             slice: AtomicU64::new(0),
             yielding: AtomicBool::new(false),
+            share: SendWrapper::new(Rc::clone(share)),
+            has_turn: AtomicBool::new(false),
+            turn: SendWrapper::new(RefCell::new(None)),
         })
     }
 
@@ -49,9 +61,15 @@ impl CpuMeter {
 
     /// An epoch has ended while the guest ran.
     pub(super) fn tick(self: &Arc<Self>) -> wasmtime::Result<UpdateDeadline> {
+        self.share.tick();
         if self.slice.load(Ordering::Relaxed) == 0 {
-            self.begin_slice();
-            return Ok(UpdateDeadline::Continue(1));
+            if !self.share.is_greedy() {
+                self.begin_slice();
+                return Ok(UpdateDeadline::Continue(1));
+            }
+            // Who uses more than its share is interrupted at once, and charged all of the epoch.
+            let epoch = TICK.as_micros() as u64;
+            self.used.fetch_add(epoch, Ordering::Relaxed);
         }
         self.end_slice();
         if self.used() >= self.budget {
@@ -61,11 +79,27 @@ impl CpuMeter {
         let meter = Arc::clone(self);
         Ok(UpdateDeadline::YieldCustom(
             1,
-            Box::pin(async move {
-                let_others_run().await;
+            Box::pin(SendWrapper::new(async move {
+                let turn = meter.share.turn().await;
+                meter.begin_turn(turn);
                 meter.yielding.store(false, Ordering::Relaxed);
-            }),
+            })),
         ))
+    }
+
+    /// The guest has its turn until [`CpuMeter::end_turn`].
+    pub(super) fn begin_turn(&self, turn: Turn) {
+        self.has_turn.store(true, Ordering::Relaxed);
+        *self.turn.borrow_mut() = Some(turn);
+    }
+
+    /// The guest stands still: whoever waits has the next turn.
+    pub(super) fn end_turn(&self) {
+        if self.has_turn.load(Ordering::Relaxed) {
+            self.has_turn.store(false, Ordering::Relaxed);
+            let turn = self.turn.borrow_mut().take();
+            drop(turn);
+        }
     }
 
     /// Whether the guest stands still only to let others run.
@@ -89,13 +123,6 @@ impl CpuMeter {
             self.used.fetch_add(slice, Ordering::Relaxed);
         }
     }
-}
-
-/// tokio's own yield lets the worker look at its sockets: a message that waits there is read
-/// behind the first, and its instance answers it behind the second.
-async fn let_others_run() {
-    tokio::task::yield_now().await;
-    tokio::task::yield_now().await;
 }
 
 /// Microseconds that this thread has run, plus one: zero stands for no time.
@@ -126,6 +153,7 @@ pub(super) struct Deadlines<'a> {
     pub(super) ticker: &'a Ticker,
     pub(super) shard: ShardIndex,
     pub(super) meter: &'a CpuMeter,
+    pub(super) share: &'a Rc<Share>,
     pub(super) wall: Duration,
 }
 
@@ -138,9 +166,16 @@ impl Deadlines<'_> {
         mut call: Pin<&mut impl Future<Output = wasmtime::Result<T>>>,
     ) -> wasmtime::Result<T> {
         self.meter.reset();
+        if !self.share.may_begin() {
+            // Boxed: every instance's task would hold room for it.
+            let turn = Box::pin(self.share.turn()).await;
+            self.meter.begin_turn(turn);
+        }
         let first = poll_fn(|context| {
             let _running = self.ticker.enter(self.shard);
-            Poll::Ready(call.as_mut().poll(context))
+            let polled = call.as_mut().poll(context);
+            self.meter.end_turn();
+            Poll::Ready(polled)
         });
         match first.await {
             Poll::Ready(result) => result,
@@ -173,6 +208,7 @@ impl Deadlines<'_> {
         self.meter.begin_slice();
         let polled = call.poll(context);
         self.meter.end_slice();
+        self.meter.end_turn();
         polled
     }
 }

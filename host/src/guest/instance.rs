@@ -5,6 +5,7 @@
 //! instance must be dropped: its Store is never entered again, and trying to is a broken promise.
 
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use wasmtime::Store;
@@ -21,6 +22,7 @@ use super::started::Started;
 use super::state::State;
 use super::ticker::ShardIndex;
 use super::trap::classify;
+use crate::budget::Share;
 use crate::capability::Surroundings;
 use crate::capability::bindings::{
     Acceptance, Delivery, IncomingMessage, Rejection, UpgradeRequest,
@@ -35,6 +37,7 @@ pub(crate) struct Instance {
     functions: Functions,
     store: Store<State>,
     meter: Arc<CpuMeter>,
+    share: Rc<Share>,
     shard: ShardIndex,
     /// False from the beginning of a call to its good end.
     usable: bool,
@@ -71,6 +74,7 @@ impl Instance {
             instance,
             mut store,
             meter,
+            share,
             shard,
         } = Started::start(program, surroundings).await?;
         let functions = Functions::find(&program.exports, &instance, &mut store)
@@ -80,6 +84,7 @@ impl Instance {
             functions,
             store,
             meter,
+            share,
             shard,
             usable: true,
             deliveries: Vec::new(),
@@ -219,6 +224,7 @@ impl Instance {
             ticker: self.program.engine.ticker(),
             shard: self.shard,
             meter: &self.meter,
+            share: &self.share,
             wall: self.program.limits.wall_per_call,
         };
         let outcome = deadlines

@@ -2,9 +2,13 @@
 //!
 //! CPU and wall time are kept elsewhere, outside of the Store (see [`super::call`]).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
+
+use crate::budget::{InstancePlace, Limit, TenantBudget};
+use crate::fault::HostFault;
 
 /// The limits of a program. Every value has a default and a worst case that says what it can cost.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,12 +53,17 @@ pub(super) const CORE_INSTANCES_MAX: usize = 128;
 pub(super) const MEMORIES_MAX: usize = 8;
 pub(super) const TABLES_MAX: usize = 32;
 
-/// Counts what one Store has and refuses what would pass its limits.
+/// Counts what one Store has and refuses what would pass its limits, or its tenant's.
 #[derive(Debug)]
 pub(super) struct Limiter {
     memory: Budget,
     table: Budget,
     refused: bool,
+    tenant: Arc<TenantBudget>,
+    /// The tenant was at its limit.
+    refused_tenant: bool,
+    /// The instance's own among those of the tenant.
+    _place: InstancePlace,
 }
 
 /// A sum over all memories or tables.
@@ -92,12 +101,29 @@ impl Budget {
 }
 
 impl Limiter {
-    pub(super) fn new(limits: &GuestLimits) -> Self {
-        Self {
+    /// `succeeds`: the instance takes over from one that is still there.
+    pub(super) fn new(
+        limits: &GuestLimits,
+        tenant: Arc<TenantBudget>,
+        succeeds: bool,
+    ) -> Result<Self, HostFault> {
+        let place = match succeeds {
+            true => Some(tenant.successor()),
+            false => tenant.instance(),
+        };
+        Ok(Self {
             memory: Budget::new(limits.memory_bytes_max),
             table: Budget::new(limits.table_elements_max),
             refused: false,
-        }
+            tenant,
+            refused_tenant: false,
+            _place: place.ok_or(HostFault::OverBudget(Limit::Instances))?,
+        })
+    }
+
+    /// Whether the tenant had no memory left for it.
+    pub(super) fn has_refused_tenant(&self) -> bool {
+        self.refused_tenant
     }
 
     /// Whether a growth was refused since the last call of [`Limiter::forget`].
@@ -111,6 +137,12 @@ impl Limiter {
     }
 }
 
+impl Drop for Limiter {
+    fn drop(&mut self) {
+        self.tenant.give_back_memory(self.memory.used);
+    }
+}
+
 impl ResourceLimiter for Limiter {
     fn memory_growing(
         &mut self,
@@ -118,12 +150,18 @@ impl ResourceLimiter for Limiter {
         desired: usize,
         _: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let fits = self.memory.grow(current, desired);
+        let mut fits = self.memory.grow(current, desired);
+        if fits && !self.tenant.grow_memory(self.memory.last) {
+            self.memory.take_back();
+            self.refused_tenant = true;
+            fits = false;
+        }
         self.refused |= !fits;
         Ok(fits)
     }
 
     fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.tenant.give_back_memory(self.memory.last);
         self.memory.take_back();
         self.refused = true;
         Ok(())
@@ -162,12 +200,40 @@ impl ResourceLimiter for Limiter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::{Budgets, TenantLimits};
 
     fn limiter(memory_bytes_max: usize) -> Limiter {
-        Limiter::new(&GuestLimits {
+        of_tenant(memory_bytes_max, Budgets::default().of(&"test".into()))
+    }
+
+    fn of_tenant(memory_bytes_max: usize, tenant: Arc<TenantBudget>) -> Limiter {
+        let limits = GuestLimits {
             memory_bytes_max,
             ..GuestLimits::default()
-        })
+        };
+        Limiter::new(&limits, tenant, false).expect("there is a place")
+    }
+
+    #[test]
+    fn memory_is_counted_against_the_tenant_until_the_store_is_gone() {
+        let limits = TenantLimits {
+            memory_bytes_max: Some(100),
+            ..TenantLimits::default()
+        };
+        let budgets = Budgets::new([("acme".to_owned(), limits)].into());
+        let tenant = budgets.of(&"acme".into());
+        let [mut first, mut second] = [80, 80].map(|max| of_tenant(max, tenant.clone()));
+        let grow = |limiter: &mut Limiter, desired| {
+            let grown = limiter.memory_growing(0, desired, None);
+            grown.expect("the limiter never fails")
+        };
+        assert!(grow(&mut first, 80));
+        assert!(!grow(&mut second, 21));
+        assert!(second.has_refused_tenant() && second.has_refused());
+        assert!(grow(&mut second, 20));
+        assert_eq!((tenant.memory_bytes(), tenant.instances()), (100, 2));
+        drop(first);
+        assert_eq!((tenant.memory_bytes(), tenant.instances()), (20, 1));
     }
 
     #[test]

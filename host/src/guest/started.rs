@@ -2,6 +2,7 @@
 //! instance in it. Calls none of its exports.
 
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use wasmtime::Store;
@@ -13,15 +14,17 @@ use super::program::Program;
 use super::state::State;
 use super::ticker::ShardIndex;
 use super::trap::classify;
+use crate::budget::{Limit, Share};
 use crate::capability::http::HttpState;
 use crate::capability::{HostView as _, Surroundings, WasiState};
-use crate::fault::Fault;
+use crate::fault::{Fault, HostFault};
 
 /// An instance in its Store.
 pub(super) struct Started {
     pub(super) instance: Instance,
     pub(super) store: Store<State>,
     pub(super) meter: Arc<CpuMeter>,
+    pub(super) share: Rc<Share>,
     pub(super) shard: ShardIndex,
 }
 
@@ -32,8 +35,11 @@ impl Started {
         surroundings: Surroundings,
     ) -> Result<Self, Fault> {
         let limits = &program.limits;
-        let meter = CpuMeter::new(limits.cpu_per_call);
-        let state = state(program, surroundings, Arc::clone(&meter));
+        let tenant = surroundings.tenant();
+        let meter = CpuMeter::new(limits.cpu_per_call, tenant.share());
+        let budget = Arc::clone(tenant.budget());
+        let limiter = Limiter::new(limits, budget, surroundings.succeeds)?;
+        let state = state(program, surroundings, limiter, Arc::clone(&meter));
         let mut store = Store::new(program.engine.wasm(), state);
         store.limiter(|state| &mut state.limiter);
         store.set_hostcall_fuel(limits.hostcall_bytes_max);
@@ -45,6 +51,7 @@ impl Started {
             ticker: program.engine.ticker(),
             shard,
             meter: &meter,
+            share: tenant.share(),
             wall: limits.wall_per_call,
         };
         let started = deadlines
@@ -55,15 +62,24 @@ impl Started {
                 instance,
                 store,
                 meter,
+                share: Rc::clone(tenant.share()),
                 shard,
             }),
+            Err(_) if store.data().limiter.has_refused_tenant() => {
+                Err(HostFault::OverBudget(Limit::Memory).into())
+            }
             Err(error) => Err(classify(&error, store.data().limiter.has_refused())),
         }
     }
 }
 
 /// What a new instance's Store carries.
-fn state(program: &Program, surroundings: Surroundings, meter: Arc<CpuMeter>) -> State {
+fn state(
+    program: &Program,
+    surroundings: Surroundings,
+    limiter: Limiter,
+    meter: Arc<CpuMeter>,
+) -> State {
     let limits = &program.limits;
     let (route, services) = (&surroundings.route, &surroundings.services);
     let log = program
@@ -78,7 +94,7 @@ fn state(program: &Program, surroundings: Surroundings, meter: Arc<CpuMeter>) ->
             true => wasi.with_http(HttpState::new(&services.outbound, route)),
             false => wasi,
         });
-    let mut state = State::new(surroundings, log, wasi, Limiter::new(limits), meter);
+    let mut state = State::new(surroundings, log, wasi, limiter, meter);
     state.resources().set_max_capacity(limits.handles_max);
     state
 }

@@ -108,6 +108,7 @@ fn around(members: Members) -> Surroundings {
         services: Rc::new(Services::alone(lane)),
         timer_owner: Owner::Session(0),
         instance: 0,
+        succeeds: false,
     }
 }
 

@@ -64,7 +64,7 @@ pub(crate) async fn serve_connection(
                 let Upgraded {
                     ticket,
                     deflate,
-                    place: _place,
+                    places: _places,
                 } = upgraded;
                 return session::begin(ticket, open.socket, open.bytes.into(), deflate);
             }

@@ -12,6 +12,7 @@ use wharf_protocol::{deflate, handshake, origin_allowed};
 use super::Ingress;
 use super::answer::{self, Answer, Body};
 use super::places::{Kind, Place};
+use crate::budget;
 use crate::catalog::{Choice, Found, LookupError, NoChoice};
 use crate::dispatch::{Admission, Ticket};
 use crate::metrics::Handshake;
@@ -28,8 +29,8 @@ const NOT_AN_UPGRADE: &str = "This is a WebSocket endpoint: connect with a WebSo
 pub(super) struct Upgraded {
     pub(super) ticket: Ticket,
     pub(super) deflate: Option<deflate::Params>,
-    /// Its place among the handshakes.
-    pub(super) place: Place,
+    /// Its place among the handshakes of the server, and of its tenant.
+    pub(super) places: (Place, budget::Handshake),
 }
 
 /// Where a request came from.
@@ -86,10 +87,12 @@ async fn decide(
     }
     let upgrade = check_handshake(&head)?;
     let choice = choose(&found, &upgrade.subprotocols)?;
-    let counts = ingress.dispatcher.counts(choice.route);
-    let count = |outcome| counts.shake_hands(outcome);
+    let lane = ingress.dispatcher.route_lane(choice.route);
+    let count = |outcome| lane.counts.shake_hands(outcome);
     check_origin(headers, host, &choice).inspect_err(|_| count(Handshake::ForeignOrigin))?;
     let place = find_place(ingress).inspect_err(|_| count(Handshake::Unavailable))?;
+    let allowed = lane.tenant.budget().shake_hands().map_err(over_limit);
+    let allowed = allowed.inspect_err(|_| count(Handshake::OverLimit))?;
     upgrading();
     let negotiated = choice.route.websocket.deflate();
     let negotiated = negotiated.and_then(|config| deflate::negotiate(&config, &upgrade.extensions));
@@ -120,7 +123,7 @@ async fn decide(
         Some(Upgraded {
             ticket,
             deflate,
-            place,
+            places: (place, allowed),
         }),
     ))
 }
@@ -251,6 +254,22 @@ fn find_place(ingress: &Rc<Ingress>) -> Result<Place, Answer> {
     match place {
         Some(place) if sessions < places.limits().sessions_max => Ok(place),
         _ => Err(Answer::full("The server is full.")),
+    }
+}
+
+fn over_limit(refused: budget::Refused) -> Answer {
+    match refused {
+        budget::Refused::Sessions => {
+            Answer::full("The tenant of this address has as many sessions as it may.")
+        }
+        budget::Refused::Rate(wait) => {
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            Answer::last(
+                429,
+                "The tenant of this address has had as many handshakes as it may.",
+            )
+            .with(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)))
+        }
     }
 }
 

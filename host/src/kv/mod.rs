@@ -17,6 +17,7 @@ use std::sync::Arc;
 use redb::TableDefinition;
 
 use self::change::{At, Change, change};
+use crate::budget::{Budgets, Limit, TenantBudget};
 use crate::storage::{Room, Storage, StorageError, StorageSettings};
 
 /// By tenant, bucket and key: the version of the value, and the value.
@@ -103,12 +104,18 @@ pub(crate) struct Usage {
 #[derive(Clone)]
 pub(crate) struct Kv {
     storage: Storage,
+    /// Of a tenant without limits of its own.
     quota: Quota,
+    budgets: Budgets,
 }
 
 impl Kv {
     /// Makes the tables if they are not there. Waits for the disk: not for a worker.
-    pub(crate) fn new(storage: Storage, settings: &StorageSettings) -> Result<Self, StorageError> {
+    pub(crate) fn new(
+        storage: Storage,
+        settings: &StorageSettings,
+        budgets: Budgets,
+    ) -> Result<Self, StorageError> {
         storage.write_blocking(|transaction| {
             transaction.open_table(VALUES)?;
             transaction.open_table(USAGE)?;
@@ -118,7 +125,11 @@ impl Kv {
             bytes_max: settings.tenant_bytes_max,
             keys_max: settings.tenant_keys_max,
         };
-        Ok(Self { storage, quota })
+        Ok(Self {
+            storage,
+            quota,
+            budgets,
+        })
     }
 
     /// A bucket of a tenant. Whether it may be opened is for the caller to know.
@@ -126,6 +137,7 @@ impl Kv {
         Bucket(Arc::new(Opened {
             kv: self.clone(),
             tenant: Arc::clone(tenant),
+            budget: self.budgets.of(tenant),
             name: name.into(),
         }))
     }
@@ -147,6 +159,7 @@ pub(crate) struct Bucket(Arc<Opened>);
 struct Opened {
     kv: Kv,
     tenant: Arc<str>,
+    budget: Arc<TenantBudget>,
     name: Box<str>,
 }
 
@@ -156,6 +169,16 @@ pub(crate) struct Page {
     pub(crate) keys: Vec<String>,
     /// Whether there are more behind the last one.
     pub(crate) more: bool,
+}
+
+impl Opened {
+    fn quota(&self) -> Quota {
+        let (own, every) = (self.budget.limits(), self.kv.quota);
+        Quota {
+            bytes_max: own.stored_bytes_max.unwrap_or(every.bytes_max),
+            keys_max: own.stored_keys_max.unwrap_or(every.keys_max),
+        }
+    }
 }
 
 impl Bucket {
@@ -291,9 +314,13 @@ impl Bucket {
                 bucket: &opened.name,
                 key: &key,
             };
-            change(transaction, opened.kv.quota, &at, decide)
+            change(transaction, opened.quota(), &at, decide)
         };
-        self.0.kv.storage.write(room, work).await?
+        let changed = self.0.kv.storage.write(room, work).await?;
+        if let Err(KvError::BytesFull(_) | KvError::KeysFull(_)) = &changed {
+            self.0.budget.hit(Limit::Stored);
+        }
+        changed
     }
 
     fn table(&self) -> Result<change::Values, KvError> {

@@ -138,7 +138,7 @@ fn open(file: PathBuf) -> (Kv, JoinHandle<()>) {
     settings.tenant_bytes_max = BYTES_MAX;
     settings.tenant_keys_max = KEYS_MAX;
     let (storage, thread) = Storage::open(&settings).expect("it opens");
-    let kv = Kv::new(storage, &settings).expect("tables can be made");
+    let kv = Kv::new(storage, &settings, Budgets::default()).expect("tables can be made");
     (kv, thread)
 }
 

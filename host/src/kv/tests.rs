@@ -7,7 +7,7 @@ pub(super) fn kv(change: impl FnOnce(&mut StorageSettings)) -> Kv {
     let mut settings = StorageSettings::new(StoragePlace::Memory);
     change(&mut settings);
     let (storage, _thread) = Storage::open(&settings).expect("memory is there");
-    Kv::new(storage, &settings).expect("tables can be made")
+    Kv::new(storage, &settings, Budgets::default()).expect("tables can be made")
 }
 
 pub(super) fn wait<T>(future: impl Future<Output = T>) -> T {
@@ -153,11 +153,12 @@ fn a_quota_of_bytes_counts_names_and_values() {
 fn a_lowered_quota_lets_what_is_there_shrink() {
     let mut settings = StorageSettings::new(StoragePlace::Memory);
     let (storage, _thread) = Storage::open(&settings).expect("memory is there");
-    let before = Kv::new(storage.clone(), &settings).expect("tables can be made");
+    let before =
+        Kv::new(storage.clone(), &settings, Budgets::default()).expect("tables can be made");
     let bucket = before.bucket(&"t".into(), "b");
     assert_eq!(bucket.set_now("k", &[0; 100]), Ok(()));
     settings.tenant_bytes_max = 50;
-    let after = Kv::new(storage, &settings).expect("the tables are there");
+    let after = Kv::new(storage, &settings, Budgets::default()).expect("the tables are there");
     let bucket = after.bucket(&"t".into(), "b");
     assert_eq!(bucket.set_now("k", &[0; 101]), Err(KvError::BytesFull(50)));
     assert_eq!(bucket.set_now("k", &[0; 99]), Ok(()));

@@ -3,8 +3,12 @@
 
 use std::cell::Cell;
 
-use super::SpareBatches;
+use std::rc::Rc;
+use std::sync::Arc;
+
 use super::cork::Cork;
+use super::{SpareBatches, TenantLane, TenantLanes};
+use crate::budget::Budgets;
 use crate::clock::Clock;
 use crate::wire::Buffers;
 
@@ -14,6 +18,7 @@ pub(crate) struct Lane {
     pub(crate) buffers: Buffers,
     pub(crate) cork: Cork,
     pub(super) spare_batches: SpareBatches,
+    pub(super) tenants: TenantLanes,
     /// Unique to this run of the server; the first part of each session's name.
     run: u64,
     worker: usize,
@@ -28,11 +33,34 @@ impl Lane {
             buffers: Buffers::new(),
             cork: Cork::default(),
             spare_batches: SpareBatches::default(),
+            tenants: TenantLanes::new(Budgets::default()),
             run,
             worker,
             workers,
             sessions_started: Cell::new(0),
         }
+    }
+
+    /// With limits for tenants.
+    pub(crate) fn with_budgets(mut self, budgets: Budgets) -> Self {
+        self.tenants = TenantLanes::new(budgets);
+        self
+    }
+
+    /// What the sessions of a tenant share here.
+    pub(crate) fn tenant(&self, tenant: &Arc<str>) -> Rc<TenantLane> {
+        self.tenants.of(tenant)
+    }
+
+    /// The limits of tenants may have changed.
+    pub(crate) fn follow_limits(&self) {
+        self.tenants.follow_limits();
+    }
+
+    /// Lets sessions go on that waited for their tenant's rates, for ever. Each worker runs this
+    /// once.
+    pub(crate) async fn run_tenants(&self) {
+        self.tenants.run().await;
     }
 
     /// A number that no session of this server had before.

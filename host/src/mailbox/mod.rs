@@ -10,6 +10,7 @@ mod lane;
 mod members;
 mod outbox;
 mod route_lane;
+mod tenant_lane;
 
 pub(crate) use self::facts::{AUTO_RESPONSE_BYTES_MAX, Facts, TAGS_MAX};
 use self::inbox::SpareBatches;
@@ -20,6 +21,8 @@ pub(crate) use self::lane::Lane;
 pub(crate) use self::members::Members;
 pub(crate) use self::outbox::{Outbox, OutboxConfig, OutboxParts, SendError, SlowReader, Stop};
 pub(crate) use self::route_lane::RouteLane;
+use self::tenant_lane::TenantLanes;
+pub(crate) use self::tenant_lane::{METERED_READ_BYTES_MAX, TenantLane};
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@
 
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::future::poll_fn;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use wharf_protocol::{
 };
 
 use super::inbox::MESSAGE_COST_BYTES;
-use super::{Facts, Lane, RouteLane};
+use super::{Facts, Lane, RouteLane, TenantLane};
 use crate::clock::Armed;
 use crate::metrics::Counts;
 use crate::request::Request;
@@ -96,6 +96,17 @@ pub(crate) struct OutboxParts {
 #[derive(Clone)]
 pub(crate) struct Outbox(Rc<Shared>);
 
+/// A handle that keeps nothing alive.
+#[derive(Debug)]
+pub(super) struct Away(Weak<Shared>);
+
+impl Away {
+    /// The session, if it is still there.
+    pub(super) fn back(&self) -> Option<Outbox> {
+        self.0.upgrade().map(Outbox)
+    }
+}
+
 /// Every byte here is paid for by every idle session (see ARCHITECTURE.md).
 struct Shared {
     id: u64,
@@ -130,6 +141,8 @@ struct Extras {
     refusals: (u32, u32),
     /// Since when the peer has not taken enough.
     slow_since: Option<Instant>,
+    /// Bytes that its tenant knows to wait for the socket.
+    unsent_bytes: usize,
     facts: Option<Box<Facts>>,
 }
 
@@ -180,6 +193,16 @@ impl Outbox {
     /// Where what its route does is counted.
     pub(crate) fn counts(&self) -> &Counts {
         &self.0.route.counts
+    }
+
+    /// What its tenant's sessions share.
+    pub(crate) fn tenant(&self) -> &Rc<TenantLane> {
+        &self.0.route.tenant
+    }
+
+    /// A handle that keeps nothing alive.
+    pub(super) fn away(&self) -> Away {
+        Away(Rc::downgrade(&self.0))
     }
 
     /// What the handshake said, if anybody may ask.
@@ -262,8 +285,12 @@ impl Outbox {
         if !wire.connection().may_send() {
             return Err(SendError::Closed);
         }
+        if self.is_over_budget() {
+            self.count_refusal();
+            return Err(SendError::Full);
+        }
         if payload.len() >= DIRECT_BYTES_MIN && self.send_directly(&mut wire, kind, payload) {
-            self.counts().send(payload.len());
+            self.count_sent(payload.len());
             return Ok(());
         }
         if !self.has_room(&wire, payload.len()) {
@@ -276,7 +303,7 @@ impl Outbox {
         }
         wire.send(kind, payload, &self.0.lane.buffers)
             .map_err(|_| SendError::Closed)?;
-        self.counts().send(payload.len());
+        self.count_sent(payload.len());
         if wire.queued_bytes() >= CORK_BYTES_MAX {
             self.write(&mut wire);
         }
@@ -292,6 +319,10 @@ impl Outbox {
         if !wire.connection().may_send() {
             return Err(SendError::Closed);
         }
+        if self.is_over_budget() {
+            self.counts().change(|figures| figures.sends_refused += 1);
+            return Err(SendError::Full);
+        }
         if !self.has_room(&wire, bytes) {
             self.write(&mut wire);
             if !self.has_room(&wire, bytes) {
@@ -302,7 +333,7 @@ impl Outbox {
         let (connection, out) = wire.protocol(&self.0.lane.buffers);
         let sent = connection.broadcast(message, out);
         sent.map_err(|_| SendError::Closed)?;
-        self.counts().send(bytes);
+        self.count_sent(bytes);
         if wire.queued_bytes() >= CORK_BYTES_MAX {
             self.write(&mut wire);
         }
@@ -315,6 +346,26 @@ impl Outbox {
     pub(crate) fn make_room(&self, bytes: usize) -> bool {
         self.write_now();
         self.queued_bytes() + bytes <= self.0.route.config.outbox_bytes_max
+    }
+
+    /// Whether its tenant may send nothing more now. If so, the session's task is woken when it may.
+    fn is_over_budget(&self) -> bool {
+        let tenant = self.tenant();
+        if !tenant.is_metered() {
+            return false;
+        }
+        let refused = tenant.may_send();
+        refused
+            .inspect_err(|limit| tenant.wait(self, *limit))
+            .is_err()
+    }
+
+    /// Counts a message that is on its way.
+    pub(crate) fn count_sent(&self, bytes: usize) {
+        self.counts().send(bytes);
+        if self.tenant().is_metered() {
+            self.tenant().charge_sent(bytes);
+        }
     }
 
     /// Spares a long message the way through the queue, if nothing is in there and no other answer
@@ -342,7 +393,8 @@ impl Outbox {
 
     /// Waits until a message of that size fits, for the write timeout at most.
     pub(crate) async fn room_for(&self, bytes: usize) -> Result<(), SendError> {
-        self.wait_until(|wire| self.has_room(wire, bytes)).await
+        self.wait_until(|wire| !self.is_over_budget() && self.has_room(wire, bytes))
+            .await
     }
 
     /// Waits until all that was queued has been written, for the write timeout at most.
@@ -468,7 +520,7 @@ impl Outbox {
 
     fn write(&self, wire: &mut Wire) {
         if wire.is_blocked() {
-            return;
+            return self.count_unsent(wire.queued_bytes());
         }
         let mut context = Context::from_waker(Waker::noop());
         match wire.poll_flush(&mut context, &self.0.lane.buffers) {
@@ -582,6 +634,7 @@ impl Outbox {
         }
         self.0.task.set(None);
         self.set_slow_since(None);
+        self.count_unsent(0);
         self.wake_writers();
     }
 
@@ -647,6 +700,7 @@ impl Outbox {
     /// Follows how fast the peer reads.
     /// `progress`: whether the socket has taken anything since the last call.
     pub(crate) fn follow_reader(&self, wire: &Wire, progress: bool, now: Instant) -> SlowReader {
+        self.count_unsent(wire.queued_bytes());
         if !self.is_above_high_water(wire) {
             self.set_slow_since(None);
             self.wake_writers_if_room(wire);
@@ -664,6 +718,20 @@ impl Outbox {
             SlowReader::Cut
         } else {
             SlowReader::Yes
+        }
+    }
+
+    /// Tells the tenant how much the socket has not taken.
+    fn count_unsent(&self, bytes: usize) {
+        let mut extras = self.0.extras.borrow_mut();
+        let extras = match &mut *extras {
+            Some(extras) => extras,
+            None if bytes == 0 => return,
+            None => extras.get_or_insert_default(),
+        };
+        let before = std::mem::replace(&mut extras.unsent_bytes, bytes);
+        if before != bytes {
+            self.tenant().count_unsent(before, bytes);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::OutboxConfig;
+use super::{OutboxConfig, TenantLane};
 use crate::metrics::Counts;
 
 /// One route's shared parts on one worker. In one piece, so that a session keeps one word for it.
@@ -11,13 +11,17 @@ use crate::metrics::Counts;
 pub(crate) struct RouteLane {
     pub(crate) config: OutboxConfig,
     pub(crate) counts: Rc<Counts>,
+    pub(crate) tenant: Rc<TenantLane>,
 }
 
 #[cfg(test)]
 impl RouteLane {
     /// One whose numbers nobody reads.
     pub(crate) fn uncounted(config: OutboxConfig) -> Rc<Self> {
-        let counts = Rc::default();
-        Rc::new(Self { config, counts })
+        Rc::new(Self {
+            config,
+            counts: Rc::default(),
+            tenant: TenantLane::unlimited(),
+        })
     }
 }

@@ -175,6 +175,7 @@ impl AsyncWrite for Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Budgets;
     use crate::outbound::OutboundSettings;
 
     fn all(addresses: &[&str]) -> Vec<SocketAddr> {
@@ -188,7 +189,7 @@ mod tests {
             tenant_connections_max: 1,
             ..OutboundSettings::default()
         };
-        let outbound = Outbound::new(settings).expect("it reads no file");
+        let outbound = Outbound::new(settings, Budgets::default()).expect("it reads no file");
         let tenant = "t".into();
         let target = Target {
             host: "slow.example".to_owned(),

@@ -15,9 +15,8 @@ mod websocket;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(crate) use hyper::http::{HeaderMap, HeaderName, HeaderValue, Method, uri::PathAndQuery};
 
@@ -27,6 +26,7 @@ pub(crate) use self::prepared::{Account, Prepared};
 pub use self::settings::OutboundSettings;
 use self::trust::Trust;
 pub(crate) use self::websocket::{Opened, Opening};
+use crate::budget::{Budgets, Limit, TenantBudget, TenantLimits};
 use crate::catalog::{Destination, Grants, split_authority};
 
 /// What all workers share.
@@ -35,20 +35,30 @@ pub(crate) struct Outbound(Arc<Shared>);
 
 struct Shared {
     settings: OutboundSettings,
+    budgets: Budgets,
     trust: Trust,
     /// Contended only by those who open connections at the same time.
     tenants: Mutex<HashMap<Arc<str>, Places>>,
 }
 
-/// How many connections a tenant may still have.
+/// How many connections a tenant has.
 struct Places {
-    connections: Arc<Semaphore>,
-    websockets: Arc<Semaphore>,
+    budget: Arc<TenantBudget>,
+    connections: Arc<AtomicUsize>,
+    websockets: Arc<AtomicUsize>,
 }
 
 /// One of the connections that a tenant may have; free again when all of its clones are dropped.
 #[derive(Clone)]
-pub(crate) struct Place(#[allow(dead_code, reason = "held, not read")] Arc<OwnedSemaphorePermit>);
+pub(crate) struct Place(#[allow(dead_code, reason = "held, not read")] Arc<Taken>);
+
+struct Taken(Arc<AtomicUsize>);
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A host and a port that were granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,10 +71,11 @@ pub(crate) struct Target {
 }
 
 impl Outbound {
-    pub(crate) fn new(settings: OutboundSettings) -> Result<Self, String> {
+    pub(crate) fn new(settings: OutboundSettings, budgets: Budgets) -> Result<Self, String> {
         Ok(Self(Arc::new(Shared {
             trust: Trust::new(settings.roots.as_deref())?,
             settings,
+            budgets,
             tenants: Mutex::default(),
         })))
     }
@@ -75,32 +86,48 @@ impl Outbound {
 
     /// A place for one more connection of a tenant; nobody waits for one.
     pub(crate) fn place(&self, tenant: &Arc<str>) -> Result<Place, OutboundError> {
-        self.place_in(tenant, |places| &places.connections)
+        self.place_in(tenant, |places, limits, settings| {
+            let max = limits.outbound_connections_max;
+            (&places.connections, max, settings.tenant_connections_max)
+        })
     }
 
     /// A place for one more WebSocket of a tenant, for as long as it lasts; nobody waits for one.
     pub(crate) fn websocket_place(&self, tenant: &Arc<str>) -> Result<Place, OutboundError> {
-        self.place_in(tenant, |places| &places.websockets)
+        self.place_in(tenant, |places, limits, settings| {
+            let max = limits.outbound_websockets_max;
+            (&places.websockets, max, settings.tenant_websockets_max)
+        })
     }
 
     fn place_in(
         &self,
         tenant: &Arc<str>,
-        which: impl FnOnce(&Places) -> &Arc<Semaphore>,
+        which: impl for<'a> FnOnce(
+            &'a Places,
+            &TenantLimits,
+            &OutboundSettings,
+        ) -> (&'a Arc<AtomicUsize>, Option<u64>, usize),
     ) -> Result<Place, OutboundError> {
         let shared = &*self.0;
         let mut tenants = shared
             .tenants
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let settings = &shared.settings;
         let places = tenants.entry(Arc::clone(tenant)).or_insert_with(|| Places {
-            connections: Arc::new(Semaphore::new(settings.tenant_connections_max)),
-            websockets: Arc::new(Semaphore::new(settings.tenant_websockets_max)),
+            budget: shared.budgets.of(tenant),
+            connections: Arc::default(),
+            websockets: Arc::default(),
         });
-        let permit = Arc::clone(which(places)).try_acquire_owned();
-        let place = permit.map(|permit| Place(Arc::new(permit)));
-        place.map_err(|_| OutboundError::TooMany)
+        let limits = places.budget.limits();
+        let (taken, own_max, every_max) = which(places, &limits, &shared.settings);
+        // Only taken under the lock, so nobody comes in between.
+        if taken.load(Ordering::Relaxed) as u64 >= own_max.unwrap_or(every_max as u64) {
+            places.budget.hit(Limit::Outbound);
+            return Err(OutboundError::TooMany);
+        }
+        taken.fetch_add(1, Ordering::Relaxed);
+        Ok(Place(Arc::new(Taken(Arc::clone(taken)))))
     }
 }
 
@@ -193,8 +220,15 @@ mod tests {
             tenant_websockets_max: 1,
             ..OutboundSettings::default()
         };
-        let outbound = Outbound::new(settings).expect("nothing can fail");
+        let own = TenantLimits {
+            outbound_connections_max: Some(0),
+            ..TenantLimits::default()
+        };
+        let budgets = Budgets::new([("mute".to_owned(), own)].into());
+        let outbound = Outbound::new(settings, budgets).expect("nothing can fail");
         let (loud, calm): (Arc<str>, Arc<str>) = ("loud".into(), "calm".into());
+        let mute = outbound.place(&"mute".into());
+        assert_eq!(mute.err(), Some(OutboundError::TooMany), "its own limit");
         let first = outbound.place(&loud);
         let _second = outbound.place(&loud).expect("there are two");
         assert_eq!(outbound.place(&loud).err(), Some(OutboundError::TooMany));

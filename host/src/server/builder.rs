@@ -1,6 +1,7 @@
 //! From a description to a running server: binds, compiles, checks, and starts the workers. Either
 //! all of it works or nothing is left behind.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -17,6 +18,7 @@ use super::publishing::Publishing;
 use super::route::Route;
 use super::worker::{self, Control, Inlets, TopicsConfig, WorkerParts};
 use crate::admin::{Admin, AdminParts, AdminSettings, Question, Status};
+use crate::budget::{Budgets, TenantLimits};
 use crate::capability::{GuestLogs, LogLimits};
 use crate::catalog::{Page, TopicRule};
 use crate::dead_letters::{DeadLetterSettings, DeadLetters};
@@ -49,6 +51,7 @@ pub struct Builder {
     log: LogLimits,
     outbound: OutboundSettings,
     admin: Option<AdminSettings>,
+    pub(super) tenants: BTreeMap<String, TenantLimits>,
     sockets: Vec<(String, Arc<TcpListener>)>,
     admin_socket: Option<Arc<TcpListener>>,
     before_storage: Option<Gate>,
@@ -153,6 +156,17 @@ impl Builder {
         self
     }
 
+    /// Changes how much of the server a tenant may use, over all of its routes.
+    #[must_use]
+    pub fn tenant_limits(
+        mut self,
+        tenant: impl Into<String>,
+        change: impl FnOnce(&mut TenantLimits),
+    ) -> Self {
+        change(self.tenants.entry(tenant.into()).or_default());
+        self
+    }
+
     /// Opens a listener for operators: health, metrics, and the API.
     #[must_use]
     pub fn admin(mut self, settings: AdminSettings) -> Self {
@@ -206,12 +220,13 @@ impl Builder {
         let (listeners, addresses) = self.bind_all()?;
         let admin_listener = self.bind_admin()?;
         let tls = self.tls.map(TlsFiles::load).transpose()?;
-        let outbound = Outbound::new(self.outbound).map_err(|reason| anyhow!(reason))?;
+        let budgets = Budgets::new(self.tenants);
+        let outbound = outbound(self.outbound, &budgets)?;
         let engine = Engine::new(&self.engine)?;
         let mut publisher = Publisher::new(engine, self.storage.is_some());
         let own = publisher.replace(self.routes, self.pages)?;
         let (served, _) = publisher.make(own);
-        let stores = Stores::open(self.before_storage, self.storage.as_ref())?;
+        let stores = Stores::open(self.before_storage, self.storage.as_ref(), &budgets)?;
         let counters = Arc::new(Counters::default());
         let (peers, peers_in) = channels(workers);
         let (timer_addresses, mail) = timers::addresses(workers);
@@ -225,13 +240,14 @@ impl Builder {
             served,
             peers: peers.into(),
             counters: counters.clone(),
+            budgets: budgets.clone(),
             topics: topics.clone(),
             places: Arc::new(Places::new(self.limits)),
             tls,
             kv: stores.kv,
             timers: stores.timers,
             timer_addresses,
-            logs: GuestLogs::new(self.log),
+            logs: GuestLogs::new(self.log, budgets.clone()),
             outbound,
         };
         let inlets = peers_in.into_iter().zip(mail);
@@ -248,6 +264,7 @@ impl Builder {
                 logs: parts.logs.clone(),
                 dead_letters,
                 canaries: Box::new(Desk(Arc::clone(&publishing))),
+                budgets: budgets.clone(),
             };
             Admin::start(listener, parts)
         });
@@ -265,6 +282,7 @@ impl Builder {
             next_worker: 0.into(),
             publishing,
             stores: stores.all,
+            budgets,
         })
     }
 
@@ -299,6 +317,10 @@ impl Builder {
             None => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
         }
     }
+}
+
+fn outbound(settings: OutboundSettings, budgets: &Budgets) -> Result<Outbound> {
+    Outbound::new(settings, budgets.clone()).map_err(|reason| anyhow!(reason))
 }
 
 /// Who controls the workers, and their threads.
@@ -358,7 +380,11 @@ struct Stores {
 
 impl Stores {
     /// Opens what is asked for, once nobody else has it.
-    fn open(gate: Option<Gate>, settings: Option<&StorageSettings>) -> Result<Self> {
+    fn open(
+        gate: Option<Gate>,
+        settings: Option<&StorageSettings>,
+        budgets: &Budgets,
+    ) -> Result<Self> {
         if let Some(Gate(wait)) = gate {
             wait()?;
         }
@@ -368,7 +394,7 @@ impl Stores {
         let (storage, thread) = Storage::open(settings).map_err(|reason| anyhow!(reason))?;
         tracing::info!(place = %settings.place, "storage open");
         Ok(Self {
-            kv: Some(Kv::new(storage.clone(), settings)?),
+            kv: Some(Kv::new(storage.clone(), settings, budgets.clone())?),
             timers: Some(TimerParts::new(storage.clone(), settings)?),
             thread: Some(thread),
             all: vec![storage],

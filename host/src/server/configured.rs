@@ -30,6 +30,10 @@ impl Builder {
             self = self.admin(settings);
         }
         self = self.dead_letters(|settings| *settings = config.dead_letters);
+        let limits = config.tenants.into_iter();
+        self.tenants = limits
+            .map(|(tenant, settings)| (tenant, settings.limits))
+            .collect();
         self = self.log(|limits| *limits = config.log);
         self = self.outbound(|settings| *settings = config.outbound);
         config

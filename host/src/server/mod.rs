@@ -34,6 +34,7 @@ use self::publishing::Publishing;
 pub use self::route::{Route, Source};
 use self::worker::Control;
 use crate::admin::{Admin, Outcome, Status};
+use crate::budget::Budgets;
 use crate::dispatch::{Counters, label};
 use crate::metrics::RouteKey;
 use crate::storage::Storage;
@@ -58,6 +59,7 @@ pub struct Server {
     publishing: Arc<Publishing>,
     /// The databases that only one process may have open.
     stores: Vec<Storage>,
+    budgets: Budgets,
 }
 
 /// What is going on in a server.
@@ -169,16 +171,22 @@ impl Server {
             .await
     }
 
-    /// Serves the routes and pages of that description from now on, and no others. Routes that are
-    /// as they were go on as if nothing had happened. Everything else of the description comes only
+    /// Serves the routes and pages of that description from now on, and no others, within its limits
+    /// of tenants. Routes that are as they were go on as if nothing had happened. Everything else of the description comes only
     /// with a new start.
     ///
     /// # Errors
     /// When it cannot be served; the message says why, and everything is as it was.
     pub async fn reload(&self, description: Builder) -> Result<Replaced> {
         let (routes, pages) = (description.routes, description.pages);
-        self.change(move |publisher| publisher.replace(routes, pages))
-            .await
+        let (budgets, tenants) = (self.budgets.clone(), description.tenants);
+        let replace = move |publisher: &Publisher| {
+            let replaced = publisher.replace(routes, pages)?;
+            // The workers look at them when they get what is served.
+            budgets.replace(tenants);
+            Ok(replaced)
+        };
+        self.change(replace).await
     }
 
     /// Lets everybody follow the canary of a route. `route` needs tenant, host, path and subprotocols.

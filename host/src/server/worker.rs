@@ -18,6 +18,7 @@ use wharf_protocol::Cause;
 
 use super::questions::answer;
 use crate::admin::Question;
+use crate::budget::Budgets;
 use crate::capability::client::Launch;
 use crate::capability::{GuestLogs, Services};
 use crate::catalog::TopicRule;
@@ -98,6 +99,7 @@ pub(super) struct WorkerParts {
     pub(super) served: Served,
     pub(super) peers: Arc<[UnboundedSender<PeerCommand>]>,
     pub(super) counters: Arc<Counters>,
+    pub(super) budgets: Budgets,
     pub(super) topics: TopicsConfig,
     pub(super) places: Arc<Places>,
     pub(super) tls: Option<Arc<Tls>>,
@@ -175,7 +177,8 @@ struct Worker {
 impl Worker {
     fn new(index: usize, parts: WorkerParts, mail: Mail, inlet: UnboundedReceiver<Parcel>) -> Self {
         let workers = parts.peers.len();
-        let lane = Rc::new(Lane::new(parts.origin, parts.run, index, workers));
+        let lane = Lane::new(parts.origin, parts.run, index, workers);
+        let lane = Rc::new(lane.with_budgets(parts.budgets));
         let timers = Timers::new(
             index,
             Rc::clone(&lane),
@@ -235,6 +238,8 @@ impl Worker {
         let lane = self.dispatcher.lane().clone();
         let of_clock = lane.clone();
         tokio::task::spawn_local(async move { of_clock.clock.run().await });
+        let of_tenants = lane.clone();
+        tokio::task::spawn_local(async move { of_tenants.run_tenants().await });
         let dispatcher = self.dispatcher.clone();
         tokio::task::spawn_local(async move { dispatcher.run_timers().await });
         let dispatcher = self.dispatcher.clone();
@@ -278,6 +283,7 @@ impl Worker {
                 ));
             }
             Control::Publish { served, done } => {
+                self.dispatcher.lane().follow_limits();
                 self.dispatcher.publish(served);
                 // Whoever asked may have given up waiting.
                 let _ = done.send(());

@@ -25,7 +25,8 @@ pub(crate) struct Session {
     outbox: Outbox,
     /// Keeps the instance until the session's ending has been put into its inbox.
     usage: Option<Use>,
-    /// What came right behind the handshake, until it is used up.
+    /// What was read and not used yet: what came right behind the handshake, or more messages than
+    /// the tenant has left.
     read_ahead: Box<[u8]>,
     /// Set once nothing more will be said: until when to wait for the peer.
     linger_until: Option<Instant>,
@@ -66,6 +67,9 @@ impl Session {
         if let Some(inbox) = self.inbox() {
             inbox.next_turn();
         }
+        if self.outbox.tenant().is_metered() {
+            self.outbox.tenant().next_turn();
+        }
         match step {
             Step::Over => Poll::Ready(()),
             Step::Wait(deadline) => {
@@ -77,7 +81,7 @@ impl Session {
 
     /// One pass: requests from outside, deadlines, reading, the answer to a close, writing.
     fn step(&mut self, context: &mut Context<'_>, now: Instant) -> Step {
-        self.obey();
+        self.obey(now);
         self.meet_deadline(now);
         let mut read = Poll::Ready(());
         if self.linger_until.is_none() {
@@ -103,7 +107,10 @@ impl Session {
     }
 
     /// Does what the dispatcher or the server asked for.
-    fn obey(&mut self) {
+    fn obey(&mut self, now: Instant) {
+        if matches!(&*self.outbox.stopping(), Some(Stop::Gracefully(_))) {
+            self.use_read_ahead(now);
+        }
         let cause = match &*self.outbox.stopping() {
             Some(Stop::Now(cause)) => cause.clone(),
             // What was read is answered first.
@@ -258,15 +265,16 @@ impl Session {
 /// Kept apart for its early returns: what ends a read loop.
 impl Session {
     fn read(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
-        if !self.read_ahead.is_empty() && self.may_read() {
-            self.receive_read_ahead(now);
-        }
         for _ in 0..begin::READS_A_TURN {
             if !self.may_read() {
                 self.pause(now);
                 return Poll::Pending;
             }
             self.resume(now);
+            if !self.read_ahead.is_empty() {
+                self.receive_read_ahead(now);
+                continue;
+            }
             ready!(self.read_once(context, now));
         }
         Poll::Ready(())

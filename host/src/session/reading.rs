@@ -7,7 +7,7 @@ use wharf_protocol::{Event, Input, Instant, Message, MessageKind, Phase};
 
 use super::Session;
 use crate::dispatch::Inbox;
-use crate::mailbox::{InboxClosed, Incoming, Outbox};
+use crate::mailbox::{InboxClosed, Incoming, METERED_READ_BYTES_MAX, Outbox};
 use crate::wire::{Buffers, Wire};
 
 /// A joined message that is so long goes to its instance in its own buffer; the host answers only
@@ -25,6 +25,7 @@ impl Session {
                 outbox.stopping().is_none()
                     && !outbox.is_above_high_water(&wire)
                     && self.inbox().is_some_and(|inbox| inbox.has_room(outbox))
+                    && may_use_more(outbox)
             }
             // Only the peer's close frame is of interest.
             Phase::Closing => true,
@@ -47,8 +48,22 @@ impl Session {
 
     /// Uses what came behind the handshake.
     pub(super) fn receive_read_ahead(&mut self, now: Instant) {
-        let mut bytes: Vec<u8> = std::mem::take(&mut self.read_ahead).into();
-        self.receive(&mut bytes, now);
+        let mut bytes = std::mem::take(&mut self.read_ahead);
+        let used = self.receive(&mut bytes, now);
+        if used < bytes.len() {
+            self.read_ahead = bytes[used..].into();
+        }
+    }
+
+    /// Uses all that was read, whatever the tenant has left: it is to be answered.
+    pub(super) fn use_read_ahead(&mut self, now: Instant) {
+        let mut left = usize::MAX;
+        while self.read_ahead.len() < left {
+            left = self.read_ahead.len();
+            if left > 0 {
+                self.receive_read_ahead(now);
+            }
+        }
     }
 
     /// Reads once and uses what came. Ready when there may be more.
@@ -59,16 +74,29 @@ impl Session {
         if let Some(polled) = directly {
             match ready!(polled) {
                 Ok(0) => self.end_of_stream(now),
-                Ok(count) => self.receive_directly(count, now),
+                Ok(count) => {
+                    charge_read(&outbox, count);
+                    self.receive_directly(count, now);
+                }
                 Err(error) => self.fail(&error, now),
             }
             return Poll::Ready(());
         }
         let mut buffer = buffers.read();
-        let outcome = ready!(outbox.wire().poll_read(context, &mut buffer));
+        let room = match outbox.tenant().is_metered() {
+            true => &mut buffer[..METERED_READ_BYTES_MAX],
+            false => &mut buffer[..],
+        };
+        let outcome = ready!(outbox.wire().poll_read(context, room));
         match outcome {
             Ok(0) => self.end_of_stream(now),
-            Ok(count) => self.receive(&mut buffer[..count], now),
+            Ok(count) => {
+                charge_read(&outbox, count);
+                let used = self.receive(&mut buffer[..count], now);
+                if used < count {
+                    self.read_ahead = buffer[used..count].into();
+                }
+            }
             Err(error) => self.fail(&error, now),
         }
         Poll::Ready(())
@@ -82,10 +110,15 @@ impl Session {
         self.lose(&mut self.outbox.wire(), error, now);
     }
 
-    /// Feeds the protocol, and hands what it finds to the instance.
-    fn receive(&self, bytes: &mut [u8], now: Instant) {
+    /// Feeds the protocol, and hands what it finds to the instance. How many bytes it has used: all
+    /// of them, unless the tenant has no message left.
+    fn receive(&self, bytes: &mut [u8], now: Instant) -> usize {
         let outbox = &self.outbox;
-        let Some(inbox) = self.inbox() else { return };
+        let count = bytes.len();
+        let Some(inbox) = self.inbox() else {
+            return count;
+        };
+        let is_metered = outbox.tenant().is_metered();
         let mut wire = outbox.wire();
         let (connection, out) = wire.protocol(&outbox.lane().buffers);
         let mut input = Input::new(bytes);
@@ -101,7 +134,7 @@ impl Session {
                     Some(text) => {
                         // Refused only when the session is closing, and then nobody waits for it.
                         let _ = connection.send(MessageKind::Text, text.as_bytes(), out);
-                        outbox.counts().send(text.len());
+                        outbox.count_sent(text.len());
                         Ok(())
                     }
                     None => inbox.push_message(outbox, Incoming::Lent(message)),
@@ -109,9 +142,17 @@ impl Session {
             };
             // Whoever ended the instance has asked this session to stop.
             if delivered == Err(InboxClosed) {
-                return;
+                return count;
+            }
+            if is_metered {
+                outbox.tenant().charge_message();
+                // What is left of the bytes goes on from here when something is left.
+                if outbox.tenant().may_read().is_err() {
+                    break;
+                }
             }
         }
+        count - input.remaining()
     }
 
     /// What was read straight into the message under way has arrived.
@@ -123,6 +164,9 @@ impl Session {
         let Some(event) = connection.received_directly(count, now) else {
             return;
         };
+        if outbox.tenant().is_metered() {
+            outbox.tenant().charge_message();
+        }
         let kind = event.message().map(Message::kind);
         if let Some((kind, payload)) = kind.zip(connection.take_payload()) {
             // An instance that is gone has asked this session to stop.
@@ -132,6 +176,24 @@ impl Session {
 
     pub(super) fn inbox(&self) -> Option<&Inbox> {
         self.usage.as_ref().map(|usage| usage.hosted().inbox())
+    }
+}
+
+/// Whether the session's tenant has something left of what it may read. If not, the session's task is
+/// woken when it has.
+fn may_use_more(outbox: &Outbox) -> bool {
+    let tenant = outbox.tenant();
+    if !tenant.is_metered() {
+        return true;
+    }
+    let left = tenant.may_read();
+    left.inspect_err(|limit| tenant.wait(outbox, *limit))
+        .is_ok()
+}
+
+fn charge_read(outbox: &Outbox, bytes: usize) {
+    if outbox.tenant().is_metered() {
+        outbox.tenant().charge_read(bytes);
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::list::{Entry, List};
 use self::stored::Row;
+use crate::budget::Limit;
 use crate::mailbox::Lane;
 use crate::storage::{Storage, StorageError, StorageSettings};
 
@@ -183,12 +184,18 @@ impl Timers {
         let parts = self.parts.as_ref().ok_or(TimerError::Storage)?;
         let due_unix = unix_milliseconds() + milliseconds(after);
         let (of_row, of_name) = (Arc::clone(home), name.to_owned());
-        let tenant_max = parts.tenant_timers_max;
+        let budget = Arc::clone(self.lane.tenant(&home.tenant).budget());
+        let own_max = budget.limits().stored_timers_max;
+        let tenant_max = own_max.unwrap_or(parts.tenant_timers_max);
         let room = parts.storage.room_for(name.len()).await;
         let written = parts.storage.write(room, move |transaction| {
             stored::set(transaction, &of_row, &of_name, due_unix, tenant_max)
         });
-        let generation = written.await??;
+        let generation = written.await?.inspect_err(|error| {
+            if matches!(error, TimerError::TooMany(_)) {
+                budget.hit(Limit::Stored);
+            }
+        })?;
         let entry = Entry {
             due_milliseconds: self.at(due_unix),
             generation,

@@ -20,6 +20,7 @@ use super::{
     INFO_BYTES_MAX, RELAY_BYTES_MAX, SESSION_TOPICS_MAX, TENANT_HISTORY_BYTES_MAX, TopicCounters,
     TopicError,
 };
+use crate::budget::Limit;
 use crate::catalog::{TOPIC_NAME_BYTES_MAX, TopicRule, TopicSettings};
 use crate::mailbox::{Lane, Outbox};
 use crate::request::Request;
@@ -123,6 +124,9 @@ impl Hub {
             check(names + 1, SESSION_TOPICS_MAX)?;
             let members = topic.map_or(0, Topic::members);
             check(members + 1, self.settings(tenant, name).members_max)?;
+            if topic.is_none() {
+                self.admit_topic(tenant)?;
+            }
         }
         let others = self.links.workers() - 1;
         let cost = COMMAND_COST_BYTES + info.len();
@@ -257,13 +261,17 @@ impl Hub {
         tally.queued + tally.dropped
     }
 
-    /// Numbers and keeps a message of a topic whose home is here.
+    /// Numbers and keeps a message of a topic whose home is here, unless the tenant may have no more
+    /// topics.
     pub(super) fn number(
         &mut self,
         name: &TopicName,
         message: &Published,
         now: Instant,
     ) -> Option<Position> {
+        if self.topic(&name.tenant, &name.name).is_none() {
+            self.admit_topic(&name.tenant).ok()?;
+        }
         self.ensure(name, now);
         let tenant = self.tenants.get_mut(&name.tenant)?;
         let topic = tenant.topics.get_mut(&name.name)?;
@@ -345,6 +353,20 @@ impl Hub {
             return Err(TopicError::Limit(RELAY_BYTES_MAX as u64));
         }
         Ok(())
+    }
+
+    /// Whether a tenant may have one more topic; what other workers have begun is known here too.
+    fn admit_topic(&self, tenant: &Arc<str>) -> Result<(), TopicError> {
+        let lane = self.lane.tenant(tenant);
+        let Some(max) = lane.budget().limits().topics_max else {
+            return Ok(());
+        };
+        let topics = self.tenants.get(tenant).map_or(0, |one| one.topics.len());
+        if (topics as u64) < max {
+            return Ok(());
+        }
+        lane.budget().hit(Limit::Topics);
+        Err(TopicError::Limit(max))
     }
 
     fn under_way(&self, tenant: &str) -> usize {

@@ -180,7 +180,7 @@ const COMPONENT: [u8; 8] = *b"\0asm\x0d\0\x01\0";
 const MODULE: [u8; 8] = *b"\0asm\x01\0\0\0";
 
 /// A component around a module with so many functions of the same code, without parameters.
-fn functions(count: usize, code: &[u8]) -> Vec<u8> {
+pub(crate) fn functions(count: usize, code: &[u8]) -> Vec<u8> {
     let types = section(1, &[1, 0x60, 0, 0]);
     let functions = section(3, &[leb(count), vec![0; count]].concat());
     // One local of 32 bits.

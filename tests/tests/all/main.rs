@@ -10,7 +10,9 @@
 mod admin;
 mod admin_api;
 mod after_trap;
+mod budgets;
 mod canary;
+mod chaos;
 mod client;
 mod client_ends;
 mod client_limits;

@@ -752,7 +752,39 @@ pub(crate) const PROMISES: &[Promise] = &[
         "client.limits",
         "a handler that opens connections without end, servers that flood or read nothing: limits of instance and tenant, slow-consumer rule; + 4 MiB; another tenant connects",
     ),
+    behaviour(
+        "budgets.sessions",
+        "Over the tenant's limits: 429 or 503 with Retry-After",
+    ),
+    behaviour(
+        "budgets.instances",
+        "live instances, memory: one more is refused with 503, and a guest that grows beyond them ends alone",
+    ),
+    behaviour(
+        "budgets.queued",
+        "a tenant whose queues are full is not read",
+    ),
+    behaviour("budgets.reload", "limits of tenants hold from a reload on"),
     // The issues' own load.
+    Promise {
+        id: "chaos.tenants",
+        page: Page::Load,
+        quote: "ten tenants of whom one spins, one floods, one bombs memory, one uploads a compile bomb, while the p99 of the others is printed beside its value without them",
+    },
+    fault(
+        "chaos.sigterm",
+        "SIGTERM with 10,000 sessions under load: 10,000 × 1001, nothing that was read unanswered",
+    ),
+    Promise {
+        id: "budgets.rates",
+        page: Page::Load,
+        quote: "messages and bytes a second in and out: a tenant over its rates is read slower and loses nothing",
+    },
+    Promise {
+        id: "budgets.fair",
+        page: Page::Load,
+        quote: "a fair scheduler: a spinning tenant does not move its neighbours' p99 by more than 2 ×",
+    },
     Promise {
         id: "tenants.apart",
         page: Page::Load,

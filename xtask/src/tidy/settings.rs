@@ -7,7 +7,7 @@ const READERS: &str = "host/src/config/";
 const DOCUMENT: &str = "docs/configuration.md";
 
 /// How keys are read: by these functions, with the key as first argument.
-const READ_BY: [&str; 11] = [
+const READ_BY: [&str; 13] = [
     "count",
     "duration",
     "duration_or_off",
@@ -16,6 +16,8 @@ const READ_BY: [&str; 11] = [
     "section",
     "sections",
     "size",
+    "some_count",
+    "some_size",
     "text",
     "texts",
     "texts_or_all",

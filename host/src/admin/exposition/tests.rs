@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::*;
+use crate::budget::Limit;
 use crate::dead_letters::LetterFigures;
 use crate::metrics::{Books, Handshake};
 
@@ -29,8 +30,10 @@ fn a_text_that_prometheus_reads() {
     counts.shake_hands(Handshake::Accepted);
     counts.change(|figures| figures.swap_pauses.note(Duration::from_micros(300)));
     books.refuse(404);
+    let budgets = Budgets::default();
+    budgets.of(&"acme".into()).hit(Limit::Sessions);
     let text = text(
-        books.report(),
+        (books.report(), &budgets),
         (letters(), &Canaries::default()),
         0,
         &Status::default(),
@@ -47,6 +50,7 @@ fn a_text_that_prometheus_reads() {
         "wharf_dead_letters{tenant=\"acme\",route=\"/a\"} 2",
         "wharf_dead_letters_written_total{tenant=\"acme\",route=\"/a\"} 5",
         "wharf_dead_letters_dropped_total{tenant=\"acme\",route=\"/a\"} 3",
+        "wharf_tenant_limit_hits_total{tenant=\"acme\",limit=\"sessions\"} 1",
         "wharf_http_refused_total{status=\"404\"} 1",
         "wharf_draining 0.0",
         "# EOF",
@@ -60,7 +64,7 @@ fn names() -> BTreeSet<String> {
     let books = Books::default();
     drop(books.of(&"acme".into(), "/a"));
     let text = text(
-        books.report(),
+        (books.report(), &Budgets::default()),
         (letters(), &Canaries::default()),
         0,
         &Status::default(),

@@ -32,8 +32,10 @@ impl Budget {
         }
     }
 
-    /// Takes a line of so many bytes, envelope and all.
-    pub(super) fn admit(&mut self, bytes: u64, now: Instant) -> Admitted {
+    /// Takes a line of so many bytes, envelope and all, within limits that may have changed.
+    pub(super) fn admit(&mut self, limits: &LogLimits, bytes: u64, now: Instant) -> Admitted {
+        self.bytes.per_second_max = limits.tenant_bytes_per_second_max;
+        self.lines.per_second_max = limits.tenant_lines_per_second_max;
         self.bytes.fill(now);
         self.lines.fill(now);
         if self.bytes.left >= bytes && self.lines.left >= 1 {
@@ -89,16 +91,30 @@ mod tests {
 
     use super::*;
 
-    fn budget(bytes: u64, lines: u64, now: Instant) -> Budget {
+    /// A budget within its limits.
+    struct Limited(LogLimits, Budget);
+
+    impl Limited {
+        fn admit(&mut self, bytes: u64, now: Instant) -> Admitted {
+            self.1.admit(&self.0, bytes, now)
+        }
+
+        fn take_dropped(&mut self) -> u64 {
+            self.1.take_dropped()
+        }
+    }
+
+    fn budget(bytes: u64, lines: u64, now: Instant) -> Limited {
         let limits = LogLimits {
             tenant_bytes_per_second_max: bytes,
             tenant_lines_per_second_max: lines,
         };
-        Budget::new(&limits, now)
+        let budget = Budget::new(&limits, now);
+        Limited(limits, budget)
     }
 
     /// How many of 5,000 lines of a KiB are logged.
-    fn admitted(budget: &mut Budget, at: Instant) -> usize {
+    fn admitted(budget: &mut Limited, at: Instant) -> usize {
         let flood = (0..5_000).map(|_| budget.admit(1024, at));
         flood.filter(|admitted| *admitted == Admitted::Yes).count()
     }

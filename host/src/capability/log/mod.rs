@@ -20,6 +20,7 @@ use tracing::Level;
 
 use self::budget::{Admitted, Budget};
 pub(super) use self::output::Output;
+use crate::budget::{Budgets, Limit, TenantBudget};
 use crate::catalog::Route;
 
 /// The tracing target of what guests say.
@@ -72,14 +73,16 @@ impl Default for LogLimits {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct GuestLogs {
     limits: Arc<LogLimits>,
+    budgets: Budgets,
     /// Taken when an instance starts, not when it logs.
     tenants: Arc<Mutex<HashMap<Arc<str>, Arc<TenantLog>>>>,
 }
 
 impl GuestLogs {
-    pub(crate) fn new(limits: LogLimits) -> Self {
+    pub(crate) fn new(limits: LogLimits, budgets: Budgets) -> Self {
         Self {
             limits: Arc::new(limits),
+            budgets,
             tenants: Arc::default(),
         }
     }
@@ -88,7 +91,7 @@ impl GuestLogs {
     pub(crate) fn open(&self, route: &Arc<Route>, component: &Arc<str>) -> Arc<InstanceLog> {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let known = tenants.entry(Arc::clone(&route.tenant));
-        let tenant = known.or_insert_with(|| TenantLog::new(&route.tenant, &self.limits));
+        let tenant = known.or_insert_with(|| self.log_of(&route.tenant));
         Arc::new(InstanceLog {
             tenant: Arc::clone(tenant),
             route: Arc::clone(route),
@@ -99,13 +102,17 @@ impl GuestLogs {
 }
 
 impl GuestLogs {
+    fn log_of(&self, tenant: &Arc<str>) -> Arc<TenantLog> {
+        TenantLog::new(self.budgets.of(tenant), &self.limits)
+    }
+
     /// What a tenant's handlers log from now on, as far as the log itself has it; and how many
     /// listen to that tenant now.
     pub(crate) fn listen(&self, tenant: &str) -> (broadcast::Receiver<LogLine>, usize) {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let name: Arc<str> = tenant.into();
         let known = tenants.entry(Arc::clone(&name));
-        let tenant = known.or_insert_with(|| TenantLog::new(&name, &self.limits));
+        let tenant = known.or_insert_with(|| self.log_of(&name));
         let lines = tenant.readers.subscribe();
         (lines, tenant.readers.receiver_count())
     }
@@ -115,6 +122,9 @@ impl GuestLogs {
 #[derive(Debug)]
 struct TenantLog {
     name: Arc<str>,
+    /// What holds where the tenant has no limits of its own.
+    limits: Arc<LogLimits>,
+    tenant: Arc<TenantBudget>,
     /// Contended only by instances of the tenant that log at the same time.
     budget: Mutex<Budget>,
     /// Costs nothing while nobody reads.
@@ -122,10 +132,12 @@ struct TenantLog {
 }
 
 impl TenantLog {
-    fn new(name: &Arc<str>, limits: &LogLimits) -> Arc<Self> {
+    fn new(tenant: Arc<TenantBudget>, limits: &Arc<LogLimits>) -> Arc<Self> {
         let (readers, _) = broadcast::channel(READER_LINES_MAX);
         Arc::new(Self {
-            name: Arc::clone(name),
+            name: Arc::clone(tenant.tenant()),
+            limits: Arc::clone(limits),
+            tenant,
             budget: Mutex::new(Budget::new(limits, Instant::now())),
             readers,
         })
@@ -137,7 +149,19 @@ impl TenantLog {
 
     /// Whether a line may be logged. The first that may not has the count of all told later.
     fn admit(self: &Arc<Self>, bytes: u64) -> bool {
-        let admitted = self.budget().admit(bytes, Instant::now());
+        let own = self.tenant.limits();
+        let limits = LogLimits {
+            tenant_bytes_per_second_max: own
+                .log_bytes_per_second_max
+                .unwrap_or(self.limits.tenant_bytes_per_second_max),
+            tenant_lines_per_second_max: own
+                .log_lines_per_second_max
+                .unwrap_or(self.limits.tenant_lines_per_second_max),
+        };
+        let admitted = self.budget().admit(&limits, bytes, Instant::now());
+        if admitted != Admitted::Yes {
+            self.tenant.hit(Limit::Log);
+        }
         if admitted == Admitted::First
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {

@@ -82,6 +82,7 @@ impl Stage {
             ticker: program.engine.ticker(),
             shard: started.shard,
             meter: &started.meter,
+            share: &started.share,
             wall: program.limits.wall_per_call,
             services,
             attended: &attended,

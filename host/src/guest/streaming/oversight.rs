@@ -8,15 +8,17 @@
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::Duration;
 
 use tokio::time::Sleep;
 
 use super::super::call::{CpuMeter, Overrun};
 use super::super::ticker::{ShardIndex, Ticker};
+use crate::budget::{Share, Waiting};
 use crate::capability::Services;
 
 /// What watches over one Store.
@@ -24,6 +26,7 @@ pub(super) struct Oversight<'a> {
     pub(super) ticker: &'a Ticker,
     pub(super) shard: ShardIndex,
     pub(super) meter: &'a CpuMeter,
+    pub(super) share: &'a Rc<Share>,
     pub(super) wall: Duration,
     pub(super) services: &'a Services,
     /// Set whenever who directs the Store was asked: the guest does not hold it up.
@@ -40,7 +43,16 @@ impl Oversight<'_> {
         let mut noting: Option<Noting> = None;
         let mut goes_on = false;
         let mut held_up: Option<Pin<Box<Sleep>>> = None;
+        let mut turn: Option<Pin<Box<Waiting>>> = None;
         poll_fn(|context| {
+            if turn.is_none() && !goes_on && !self.share.may_begin() {
+                turn = Some(Box::pin(self.share.turn()));
+            }
+            if let Some(waiting) = &mut turn {
+                self.meter
+                    .begin_turn(ready!(waiting.as_mut().poll(context)));
+                turn = None;
+            }
             let noting = match &noting {
                 Some(noting) if noting.note.inner.will_wake(context.waker()) => noting,
                 _ => noting.insert(Noting::new(context.waker())),
@@ -84,6 +96,7 @@ impl Oversight<'_> {
         }
         let polled = store.poll(&mut Context::from_waker(&noting.waker));
         self.meter.end_slice();
+        self.meter.end_turn();
         polled
     }
 }
