@@ -30,6 +30,8 @@ const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 64;
 /// How long no connection is accepted after an error such as too many open files.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often it is looked at whether the last answer has left, when another process serves.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Until when a connection has to come further, or is closed.
 #[derive(Clone, Debug)]
@@ -84,8 +86,9 @@ pub(super) async fn serve(listener: TcpListener, office: Office) {
     }
     drop(listener);
     while Rc::strong_count(&connections) > 1 {
-        sleep(PAUSE).await;
+        sleep(LOOK).await;
     }
+    office.status.is_answered();
 }
 
 async fn serve_connection(stream: TcpStream, peer: SocketAddr, office: Rc<Office>) {

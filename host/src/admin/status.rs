@@ -26,8 +26,9 @@ pub struct UpgradeRequest {
 pub(crate) struct Status {
     started: Instant,
     draining: AtomicBool,
-    gone: AtomicBool,
-    gone_now: Notify,
+    gone: Event,
+    /// The last answer to an operator has left.
+    answered: Event,
     drain_wanted: Notify,
     upgrades: Upgrades,
     rights: OnceLock<Vec<(&'static str, String)>>,
@@ -41,6 +42,29 @@ struct Upgrades {
     wanted: mpsc::Sender<UpgradeRequest>,
     wishes: tokio::sync::Mutex<mpsc::Receiver<UpgradeRequest>>,
     are_heard: AtomicBool,
+}
+
+/// Something that happens once.
+#[derive(Debug, Default)]
+struct Event {
+    has_happened: AtomicBool,
+    now: Notify,
+}
+
+impl Event {
+    fn happen(&self) {
+        self.has_happened.store(true, Ordering::Release);
+        self.now.notify_waiters();
+    }
+
+    async fn happened(&self) {
+        let mut told = std::pin::pin!(self.now.notified());
+        // Listens before it looks, so that nothing falls in between.
+        told.as_mut().enable();
+        if !self.has_happened.load(Ordering::Acquire) {
+            told.await;
+        }
+    }
 }
 
 /// Why a wish for an upgrade was not taken.
@@ -57,8 +81,8 @@ impl Default for Status {
         Self {
             started: Instant::now(),
             draining: AtomicBool::new(false),
-            gone: AtomicBool::new(false),
-            gone_now: Notify::new(),
+            gone: Event::default(),
+            answered: Event::default(),
             drain_wanted: Notify::new(),
             upgrades: Upgrades::default(),
             rights: OnceLock::new(),
@@ -87,19 +111,22 @@ impl Status {
     /// Another process serves operators from now on.
     pub(crate) fn be_gone(&self) {
         self.begin_drain();
-        self.gone.store(true, Ordering::Release);
-        self.gone_now.notify_waiters();
+        self.gone.happen();
     }
 
     /// Resolves when another process serves operators.
     pub(super) async fn gone(&self) {
-        let told = self.gone_now.notified();
-        let mut told = std::pin::pin!(told);
-        // Listens before it looks, so that nothing falls in between.
-        told.as_mut().enable();
-        if !self.gone.load(Ordering::Acquire) {
-            told.await;
-        }
+        self.gone.happened().await;
+    }
+
+    /// Everybody who was accepted before that has an answer.
+    pub(super) fn is_answered(&self) {
+        self.answered.happen();
+    }
+
+    /// Resolves then.
+    pub(crate) async fn answered(&self) {
+        self.answered.happened().await;
     }
 
     /// An operator wants that.

@@ -179,7 +179,7 @@ async fn exchange(open: Open, head_bytes: usize, peer: &Peer, ingress: &Rc<Ingre
     let mut builder = http1::Builder::new();
     builder
         .auto_date_header(false)
-        .keep_alive(ingress.is_open());
+        .keep_alive(!ingress.is_draining());
     let mut connection = builder.serve_connection(gate, service);
     let mut pass = drive(
         |cx| connection.poll_without_shutdown(cx),

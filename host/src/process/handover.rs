@@ -20,6 +20,8 @@ use super::sockets::Sockets;
 const LEAVE_WITHIN: Duration = Duration::from_secs(8);
 /// How long the sessions that are left in the end are asked to leave, one after the other.
 const SPREAD_MAX: Duration = Duration::from_secs(30);
+/// How long operators may take to read what they have asked.
+const ANSWERS: Duration = Duration::from_secs(5);
 /// How often the successor hears how many sessions are left.
 const REPORT: Duration = Duration::from_millis(500);
 
@@ -103,6 +105,7 @@ impl Successor {
                 }
             }
         }
+        server.answer_operators(ANSWERS).await;
         server.close_within(SPREAD_MAX.min(drain_for / 4)).await
     }
 }

@@ -67,6 +67,15 @@ impl Server {
         }
     }
 
+    /// After [`Server::be_gone`]: waits until the operators who were accepted here have their
+    /// answers, at most so long. Somebody among them may have asked for the successor.
+    pub async fn answer_operators(&self, within: Duration) {
+        if self.admin.is_some() {
+            // Who reads a log for ever is cut.
+            let _ = tokio::time::timeout(within, self.status.answered()).await;
+        }
+    }
+
     /// Asks all sessions to come again, with 1012, each at a moment of its own within `spread`.
     /// Returns how many had not ended a little later.
     pub async fn close_within(&self, spread: Duration) -> usize {
