@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use socket2::{SockFilter, SockRef};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::client::TlsStream;
@@ -122,6 +123,22 @@ impl Stream {
             Poll::Ready(Ok(buffer.filled().len()))
         })
         .await
+    }
+
+    /// Vanishes without a word, as a machine that lost its power: from now on nothing that the server
+    /// sends arrives, and nothing is acknowledged. TCP only.
+    pub fn vanish(&self) {
+        /// `ret #0`: drop the packet (linux/filter.h: BPF_RET).
+        const DROP: SockFilter = SockFilter::new(6, 0, 0, 0);
+        let socket = SockRef::from(self.as_tcp());
+        socket
+            .attach_filter(&[DROP])
+            .expect("filters are for everybody");
+    }
+
+    /// Its own address, as the server sees it. TCP only.
+    pub fn local_address(&self) -> SocketAddr {
+        self.as_tcp().local_addr().expect("it is connected")
     }
 
     /// Sends a FIN and keeps reading.

@@ -27,7 +27,7 @@ pub(crate) struct Pinger {
     /// Milliseconds; zero when pings are off.
     interval_millis: u32,
     timeout_millis: u32,
-    /// From when the interval runs, or the time for the pong.
+    /// From when the interval runs, or the time for the pong: when the last ping was sent.
     since: Instant,
     /// While a pong is awaited: only one with this payload counts.
     payload: [u8; 8],
@@ -51,7 +51,7 @@ impl Pinger {
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        if self.interval_millis == 0 || self.is_paused {
+        if self.interval_millis == 0 {
             return None;
         }
         let millis = match self.state {
@@ -84,19 +84,32 @@ impl Pinger {
         answers
     }
 
+    /// While paused no pong can be read: for how long one is overdue that the peer may have sent.
+    pub(crate) fn unread_pong(&self, now: Instant) -> Option<Duration> {
+        let is_due = self.is_paused && self.on_deadline(now) == Due::Expire;
+        is_due.then(|| now.saturating_since(self.since))
+    }
+
+    /// The peer is known to be there, as if it had answered.
+    pub(crate) fn vouched_for(&mut self) {
+        self.state = State::AwaitingInterval;
+    }
+
     pub(crate) fn pause(&mut self, now: Instant) {
         if !core::mem::replace(&mut self.is_paused, true) {
             self.paused_since = now;
         }
     }
 
-    /// How long the pause was: every wait on the peer is moved by it.
+    /// How long the pause was: every wait on the peer is moved by it. The interval is no such wait.
     pub(crate) fn resume(&mut self, now: Instant) -> Duration {
         if !core::mem::take(&mut self.is_paused) {
             return Duration::ZERO;
         }
         let pause = now.saturating_since(self.paused_since);
-        self.since = self.since + pause;
+        if self.state == State::AwaitingPong {
+            self.since = now.min(self.since + pause);
+        }
         pause
     }
 
@@ -108,11 +121,7 @@ impl Pinger {
     pub(crate) fn set_interval(&mut self, interval: Option<Duration>, now: Instant) {
         self.interval_millis = interval_millis(interval);
         self.state = State::AwaitingInterval;
-        self.since = if self.is_paused {
-            self.paused_since
-        } else {
-            now
-        };
+        self.since = now;
     }
 
     pub(crate) fn set_timeout(&mut self, timeout: Duration) {
@@ -181,14 +190,38 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_moves_what_is_awaited() {
+    fn a_pause_moves_the_wait_for_a_pong() {
+        let mut pinger = pinger(100, 40);
+        pinger.ping_sent([1; 8], after(100));
+        pinger.pause(after(110));
+        pinger.pause(after(120));
+        assert!(pinger.is_paused());
+        assert_eq!(pinger.resume(after(120)), Duration::from_millis(10));
+        assert_eq!(pinger.resume(after(199)), Duration::ZERO);
+        assert_eq!(pinger.deadline(), Some(after(150)));
+    }
+
+    #[test]
+    fn pings_go_on_in_a_pause_and_somebody_vouches_for_the_peer() {
         let mut pinger = pinger(100, 40);
         pinger.pause(after(10));
-        pinger.pause(after(20));
-        assert_eq!((pinger.deadline(), pinger.is_paused()), (None, true));
-        assert_eq!(pinger.resume(after(60)), Duration::from_millis(50));
-        assert_eq!(pinger.resume(after(99)), Duration::ZERO);
-        assert_eq!(pinger.deadline(), Some(after(150)));
+        assert_eq!(pinger.on_deadline(after(100)), Due::SendPing);
+        pinger.ping_sent([1; 8], after(100));
+        assert_eq!(pinger.unread_pong(after(139)), None);
+        let overdue = Some(Duration::from_millis(40));
+        assert_eq!(pinger.unread_pong(after(140)), overdue);
+        pinger.vouched_for();
+        assert_eq!(pinger.deadline(), Some(after(200)));
+        pinger.ping_sent([2; 8], after(200));
+        assert_eq!(
+            pinger.on_deadline(after(240)),
+            Due::Expire,
+            "nobody vouches"
+        );
+        // All of its time is still to come: nothing was read before.
+        pinger.resume(after(230));
+        assert_eq!(pinger.unread_pong(after(999)), None);
+        assert_eq!(pinger.deadline(), Some(after(270)));
     }
 
     #[test]

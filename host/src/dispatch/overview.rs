@@ -27,7 +27,7 @@ pub(crate) struct SessionRow {
     pub(crate) is_open: bool,
     pub(crate) instance_asleep: bool,
     pub(crate) subprotocol: Option<String>,
-    /// Known only if its component imports `request`.
+    /// `None` for a connection in memory whose component does not import `request`.
     pub(crate) remote_address: Option<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) attachment_bytes: usize,
@@ -97,7 +97,11 @@ impl Dispatcher {
             (tags, facts.map_or(0, |facts| facts.attachment().len()))
         });
         let is_open = outbox.wire().connection().phase() == Phase::Open;
-        let said = outbox.request().map(|request| request.said());
+        // Most components do not ask for requests, so most sessions keep none.
+        let remote_address = match outbox.request() {
+            Some(request) => Some(request.said().remote_address.to_owned()),
+            None => outbox.wire().peer_address().map(|peer| peer.to_string()),
+        };
         SessionRow {
             number: outbox.id(),
             name: outbox.name(),
@@ -108,7 +112,7 @@ impl Dispatcher {
             is_open,
             instance_asleep: hosted.wakefulness() == Wakefulness::Asleep,
             subprotocol: outbox.subprotocol(),
-            remote_address: said.map(|said| said.remote_address.to_owned()),
+            remote_address,
             tags,
             attachment_bytes,
             queued_bytes: outbox.queued_bytes(),

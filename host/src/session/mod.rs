@@ -128,6 +128,7 @@ impl Session {
             .deadline()
             .is_some_and(|deadline| deadline <= now)
         {
+            wire.vouch_for_peer(now);
             let (connection, out) = wire.protocol(&outbox.lane().buffers);
             connection.on_deadline(now, out);
         }

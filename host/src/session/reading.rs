@@ -33,7 +33,7 @@ impl Session {
         }
     }
 
-    /// While nothing is read, time does not count against the peer.
+    /// While nothing is read, what the peer may have sent does not count against it.
     pub(super) fn pause(&mut self, now: Instant) {
         if !std::mem::replace(&mut self.paused, true) {
             self.outbox.wire().connection_mut().pause_keepalive(now);

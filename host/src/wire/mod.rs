@@ -7,11 +7,12 @@ mod buffers;
 mod socket;
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use wharf_protocol::{Connection, MessageKind};
+use wharf_protocol::{Connection, Instant, MessageKind};
 
 pub(crate) use self::buffers::Buffers;
 pub(crate) use self::socket::{DetachedSocket, Rehome, Socket};
@@ -36,6 +37,20 @@ impl Wire {
             pending: Vec::new(),
             written: 0,
             blocked: false,
+        }
+    }
+
+    /// Who is on the other side, while the system knows it.
+    pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
+        self.socket.peer_address()
+    }
+
+    /// While nothing is read, the pong of a ping cannot arrive: asks the system instead whether the
+    /// peer is there.
+    pub(crate) fn vouch_for_peer(&mut self, now: Instant) {
+        let unread = self.connection.unread_pong(now);
+        if unread.is_some_and(|silence| !self.socket.is_lost(silence)) {
+            self.connection.vouch_for_peer();
         }
     }
 

@@ -4,9 +4,13 @@
 //! is detached on one thread and attached on the other.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use nix::sys::socket::getsockopt;
+use nix::{getsockopt_impl, sockopt_impl};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server::TlsStream};
@@ -36,6 +40,27 @@ enum Detached {
 }
 
 impl Socket {
+    /// Who is on the other side, by asking the system: nothing is kept for it. `None` for a
+    /// connection in memory, and for one that is already lost.
+    pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
+        self.tcp()?.peer_addr().ok()
+    }
+
+    /// Whether the other side's machine has said nothing for `silence` although it was asked to,
+    /// or has ended the connection. Asks the system: what arrived need not be read for it.
+    pub(crate) fn is_lost(&self, silence: Duration) -> bool {
+        self.tcp().is_some_and(|stream| lost(stream, silence))
+    }
+
+    fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Tls(stream) => stream.get_ref().0.stream.as_ref(),
+            Self::TlsOpened(stream) => Some(stream.get_ref().0),
+            Self::Memory(_) => None,
+        }
+    }
+
     /// Takes the socket off this thread's runtime. Bytes that the kernel or TLS holds stay with it.
     pub(crate) fn detach(self) -> io::Result<DetachedSocket> {
         Ok(DetachedSocket(match self {
@@ -132,6 +157,30 @@ impl AsyncWrite for Socket {
             Self::Memory(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
+}
+
+sockopt_impl!(
+    /// What the system knows of a connection (tcp(7), `TCP_INFO`).
+    TcpInfo,
+    GetOnly,
+    libc::IPPROTO_TCP,
+    libc::TCP_INFO,
+    libc::tcp_info
+);
+
+/// The state of a connection that was reset, or given up (linux/tcp.h).
+const TCP_CLOSE: u8 = 7;
+
+/// Every segment from the other side carries an acknowledgement, also those that only answer a
+/// keepalive or a probe of a closed window. Such probes are up to two minutes apart: one of them
+/// may still be on its way to somebody who is there.
+fn lost(stream: &TcpStream, silence: Duration) -> bool {
+    let Ok(info) = getsockopt(stream, TcpInfo) else {
+        return false;
+    };
+    let heard = Duration::from_millis(info.tcpi_last_ack_recv.into());
+    let is_unanswered = info.tcpi_retransmits > 0 || info.tcpi_probes > 1;
+    info.tcpi_state == TCP_CLOSE || (heard >= silence && is_unanswered)
 }
 
 /// The TCP stream under a TLS session: it can leave while the TLS state stays.

@@ -384,6 +384,22 @@ fn sessions_are_listed_in_pages_and_kicked_with_a_code() {
 }
 
 #[test]
+fn a_session_shows_where_it_comes_from_whether_its_handler_asks_or_not() {
+    covers("admin.sessions");
+    scenario(async {
+        let served = Served::start();
+        for path in ["/a/probe", "/a/envoy"] {
+            let peer = Peer::connect(served.server.address, path).await;
+            let (_, page) = served.get(&served.acme, "/v1/tenants/acme/sessions");
+            let rows = page["sessions"].as_array().unwrap();
+            let row = rows.iter().find(|row| row["route"] == path).unwrap();
+            let from = peer.stream.local_address().to_string();
+            assert_eq!(row["remote_address"], from, "{path}");
+        }
+    });
+}
+
+#[test]
 fn a_message_reaches_all_members_of_a_topic() {
     covers("admin.topics");
     scenario(async {

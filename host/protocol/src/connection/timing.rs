@@ -1,5 +1,8 @@
 //! What time does to a connection: pings and their answers, the longest time a
 //! message may take, the wait for the peer's close frame, pauses of reading.
+//!
+//! In a pause pings go on, and their pongs lie unread. The driver then says
+//! whether the peer is there, if it knows by other means.
 
 use core::time::Duration;
 
@@ -53,8 +56,23 @@ impl Connection {
         }
     }
 
-    /// Reading is paused: time does not count against the peer until
-    /// [`Connection::resume_keepalive`].
+    /// While reading is paused, at the deadline of a pong that may lie unread:
+    /// how long ago its ping was sent. Unless the driver then
+    /// [vouches](Connection::vouch_for_peer) for the peer,
+    /// [`Connection::on_deadline`] gives it up.
+    pub fn unread_pong(&self, now: Instant) -> Option<Duration> {
+        let pings = self.phase == Phase::Open;
+        self.pinger.unread_pong(now).filter(|_| pings)
+    }
+
+    /// The peer's side of the connection is there, as the driver knows: the ping
+    /// under way counts as answered.
+    pub fn vouch_for_peer(&mut self) {
+        self.pinger.vouched_for();
+    }
+
+    /// Reading is paused: what a message takes does not count against the peer
+    /// until [`Connection::resume_keepalive`], and pongs cannot be read.
     pub fn pause_keepalive(&mut self, now: Instant) {
         self.pinger.pause(now);
     }

@@ -139,8 +139,7 @@ fn time_does_not_count_against_the_peer_while_reading_is_paused() {
     bench.read(&frame(TEXT_START, b"a"));
     bench.pass(Duration::from_secs(10));
     bench.connection.pause_keepalive(bench.now);
-    assert_eq!(bench.connection.deadline(), None);
-    bench.pass(Duration::from_secs(1_000));
+    bench.pass(Duration::from_secs(4));
     bench.wake();
     bench.connection.resume_keepalive(bench.now);
     assert_eq!(
@@ -148,11 +147,33 @@ fn time_does_not_count_against_the_peer_while_reading_is_paused() {
         Some(bench.now + Duration::from_secs(5))
     );
     bench.read(&frame(PONG, &payload));
-    assert_eq!(
-        bench.connection.deadline(),
-        Some(bench.now + Duration::from_secs(20))
-    );
+    bench.pass(Duration::from_secs(16));
+    bench.connection.pause_keepalive(bench.now);
+    for _ in 0..100 {
+        bench.wake();
+        ping_payload(&mut bench);
+        bench.pass(Duration::from_secs(15));
+        let overdue = bench.connection.unread_pong(bench.now);
+        assert_eq!(overdue, Some(Duration::from_secs(15)));
+        bench.connection.vouch_for_peer();
+        bench.wake();
+        bench.pass(Duration::from_secs(15));
+    }
+    bench.connection.resume_keepalive(bench.now);
     assert_eq!(bench.read(&frame(CONTINUATION_END, b"b")), [text("ab")]);
+}
+
+#[test]
+fn a_peer_that_nobody_vouches_for_is_given_up_in_a_pause() {
+    let mut bench = Bench::server();
+    bench.connection.pause_keepalive(bench.now);
+    bench.pass(Duration::from_secs(30));
+    bench.wake();
+    ping_payload(&mut bench);
+    bench.pass(Duration::from_secs(15));
+    assert!(bench.connection.unread_pong(bench.now).is_some());
+    bench.wake();
+    assert_eq!(bench.ending().code, 1011);
 }
 
 #[test]
