@@ -27,12 +27,14 @@ impl Upstream {
     /// | `/hello` | `hello` |
     /// | `/said` | the request as it came, body and all |
     /// | `/redirect` | 302 to `/hello` |
+    /// | `/trailed` | `hello` in chunks, and trailers |
     /// | `/never` | nothing |
     /// | `/stuck` | a head and half of a body, then nothing |
     /// | `/cut` | a head and half of a body, then the end |
     /// | `/endless` | a body without end |
     /// | `/noise` | what is no HTTP |
     /// | `/head` | a head of 64 KiB |
+    /// | `/tail` | trailers of 64 KiB |
     pub async fn start(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -71,9 +73,16 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> Option<()> {
         "/hello" => whole("200 OK", "x-mood: good\r\n", "hello"),
         "/said" => whole("200 OK", "", &request),
         "/redirect" => whole("302 Found", "location: /hello\r\n", ""),
+        "/trailed" => "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-sum\r\n\r\n\
+             3\r\nhel\r\n2\r\nlo\r\n0\r\nx-sum: 532\r\nX-Last: yes\r\n\r\n"
+            .to_owned(),
         "/cut" | "/stuck" => half.to_owned(),
         "/noise" => "\u{1}\u{2}\u{3} noise\r\n\r\n".to_owned(),
         "/head" => whole("200 OK", &format!("x: {}\r\n", "y".repeat(64 << 10)), ""),
+        "/tail" => {
+            let tail = "y".repeat(64 << 10);
+            format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: {tail}\r\n\r\n")
+        }
         "/endless" => "HTTP/1.1 200 OK\r\n\r\n".to_owned(),
         "/never" => String::new(),
         _ => whole("404 Not Found", "", "nothing here"),
@@ -109,7 +118,13 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
             let is_it = name.eq_ignore_ascii_case("content-length");
             is_it.then(|| value.parse::<usize>().ok())?
         });
-        if body.len() >= length.unwrap_or(0) {
+        let is_chunked = head.contains("transfer-encoding: chunked");
+        // Trailers, if there are any, end with an empty line too.
+        let is_whole = match is_chunked {
+            true => body.contains("0\r\n") && body.ends_with("\r\n\r\n"),
+            false => body.len() >= length.unwrap_or(0),
+        };
+        if is_whole {
             return Some(text);
         }
     }

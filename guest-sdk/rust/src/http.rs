@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use crate::bindings::http::wasi::http::outgoing_handler;
 use crate::bindings::http::wasi::http::types::{
-    ErrorCode, Fields, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions,
-    Scheme, http_error_code,
+    ErrorCode, Fields, IncomingBody, IncomingResponse, Method, OutgoingBody, OutgoingRequest,
+    RequestOptions, Scheme, http_error_code,
 };
 use crate::bindings::http::wasi::io::streams::{InputStream, OutputStream, StreamError};
 
@@ -118,6 +118,7 @@ pub struct Request<'a> {
     url: &'a str,
     headers: Vec<(String, Vec<u8>)>,
     body: Vec<u8>,
+    trailers: Vec<(String, Vec<u8>)>,
     between_bytes: Option<Duration>,
 }
 
@@ -147,6 +148,7 @@ impl<'a> Request<'a> {
             url,
             headers: Vec::new(),
             body: Vec::new(),
+            trailers: Vec::new(),
             between_bytes: None,
         }
     }
@@ -162,6 +164,14 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn body(mut self, body: impl AsRef<[u8]>) -> Self {
         self.body = body.as_ref().to_vec();
+        self
+    }
+
+    /// Adds a trailer: a header that stands behind the body, such as a
+    /// checksum of it.
+    #[must_use]
+    pub fn trailer(mut self, name: &str, value: &str) -> Self {
+        self.trailers.push((name.to_owned(), value.into()));
         self
     }
 
@@ -190,14 +200,11 @@ impl<'a> Request<'a> {
         if !is_set {
             return Err(Error::Address);
         }
-        let body = if self.body.is_empty() {
-            None
-        } else {
-            request.body().ok()
-        };
+        let is_bare = self.body.is_empty() && self.trailers.is_empty();
+        let body = if is_bare { None } else { request.body().ok() };
         let future = outgoing_handler::handle(request, self.options())?;
         if let Some(body) = body {
-            write(body, &self.body)?;
+            write(body, &self.body, &self.trailers)?;
         }
         future.subscribe().block();
         match future.get() {
@@ -226,32 +233,40 @@ pub struct Response {
     pub status: u16,
     headers: Vec<(String, Vec<u8>)>,
     body: Vec<u8>,
+    trailers: Vec<(String, Vec<u8>)>,
 }
 
 impl Response {
     fn read(response: &IncomingResponse) -> Result<Self, Error> {
         let headers = response.headers().entries();
         let status = response.status();
-        let mut body = Vec::new();
+        let (mut body, mut trailers) = (Vec::new(), Vec::new());
         // A body that was taken by somebody else is none.
         if let Ok(incoming) = response.consume()
             && let Ok(stream) = incoming.stream()
         {
             read(&stream, &mut body)?;
+            drop(stream);
+            trailers = read_trailers(incoming)?;
         }
         Ok(Response {
             status,
             headers,
             body,
+            trailers,
         })
     }
 
     /// The first value of a header, if it is text.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        let is_it = |(key, _): &&(String, Vec<u8>)| key.eq_ignore_ascii_case(name);
-        let (_, value) = self.headers.iter().find(is_it)?;
-        std::str::from_utf8(value).ok()
+        value(&self.headers, name)
+    }
+
+    /// The first value of a header that stood behind the body, if it is text.
+    #[must_use]
+    pub fn trailer(&self, name: &str) -> Option<&str> {
+        value(&self.trailers, name)
     }
 
     /// The body.
@@ -265,6 +280,12 @@ impl Response {
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
+}
+
+fn value<'a>(fields: &'a [(String, Vec<u8>)], name: &str) -> Option<&'a str> {
+    let is_it = |(key, _): &&(String, Vec<u8>)| key.eq_ignore_ascii_case(name);
+    let (_, value) = fields.iter().find(is_it)?;
+    std::str::from_utf8(value).ok()
 }
 
 /// `https://host:port/path?query` in its parts.
@@ -281,7 +302,7 @@ fn parts(url: &str) -> Option<(Scheme, &str, &str)> {
     Some((scheme, authority, if path.is_empty() { "/" } else { path }))
 }
 
-fn write(body: OutgoingBody, bytes: &[u8]) -> Result<(), Error> {
+fn write(body: OutgoingBody, bytes: &[u8], trailers: &[(String, Vec<u8>)]) -> Result<(), Error> {
     let stream: OutputStream = body
         .write()
         .map_err(|()| Error::Failed(ErrorCode::HttpProtocolError))?;
@@ -289,7 +310,22 @@ fn write(body: OutgoingBody, bytes: &[u8]) -> Result<(), Error> {
         stream.blocking_write_and_flush(piece)?;
     }
     drop(stream);
-    Ok(OutgoingBody::finish(body, None)?)
+    let trailers = match trailers {
+        [] => None,
+        trailers => Some(Fields::from_list(trailers).map_err(|_| Error::Header)?),
+    };
+    Ok(OutgoingBody::finish(body, trailers)?)
+}
+
+/// What came behind a body that was read.
+fn read_trailers(body: IncomingBody) -> Result<Vec<(String, Vec<u8>)>, Error> {
+    let future = IncomingBody::finish(body);
+    future.subscribe().block();
+    match future.get() {
+        Some(Ok(trailers)) => Ok(trailers?.map_or_else(Vec::new, |fields| fields.entries())),
+        // It is ready, and taken once.
+        Some(Err(())) | None => Err(Error::Failed(ErrorCode::HttpProtocolError)),
+    }
 }
 
 fn read(stream: &InputStream, into: &mut Vec<u8>) -> Result<(), Error> {

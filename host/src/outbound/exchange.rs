@@ -4,16 +4,19 @@
 //! A task of its own drives it; it ends when the exchange is over, its time is up, or whoever asked
 //! lets go of it. At most one piece of the response waits to be taken.
 
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::combinators::WithTrailers;
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::{Frame, Incoming};
 use hyper::client::conn::http1;
-use hyper::header::{CONTENT_LENGTH, HOST};
+use hyper::header::{CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING};
 use hyper::http::uri::PathAndQuery;
 use hyper::http::{HeaderMap, HeaderValue, Method};
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -64,6 +67,8 @@ type Piece = Result<Bytes, OutboundError>;
 pub(crate) struct Exchange {
     pub(crate) head: oneshot::Receiver<Result<Response, OutboundError>>,
     pub(crate) body: mpsc::Receiver<Piece>,
+    /// What came behind the body, once all of it was taken or let go of.
+    pub(crate) trailers: oneshot::Receiver<Result<HeaderMap, OutboundError>>,
     pub(crate) task: Task,
 }
 
@@ -88,12 +93,14 @@ impl Outbound {
     ) -> Exchange {
         let (head_to, head) = oneshot::channel();
         let (body_to, body) = mpsc::channel(1);
+        let (trailers_to, trailers) = oneshot::channel();
         let outbound = self.clone();
         let task = tokio::spawn(async move {
             let deadline = Instant::now() + timeouts.total;
             let mut answer = Answer {
                 head: Some(head_to),
                 body: body_to,
+                trailers: trailers_to,
                 body_bytes_max: outbound.settings().response_bytes_max,
                 between_bytes: timeouts.between_bytes,
             };
@@ -101,13 +108,16 @@ impl Outbound {
             let outcome = timeout_at(deadline, work).await;
             // What is left to say needs no connection.
             drop(place);
-            if let Err(error) = outcome.unwrap_or(Err(OutboundError::ResponseTimeout)) {
-                answer.fail(error).await;
+            match outcome.unwrap_or(Err(OutboundError::ResponseTimeout)) {
+                // Who does not ask for trailers has dropped the other end.
+                Ok(trailers) => drop(answer.trailers.send(Ok(trailers))),
+                Err(error) => answer.fail(error).await,
             }
         });
         Exchange {
             head,
             body,
+            trailers,
             task: Task(task),
         }
     }
@@ -119,18 +129,19 @@ impl Outbound {
         request: Request,
         timeouts: Timeouts,
         answer: &mut Answer,
-    ) -> Result<(), OutboundError> {
+    ) -> Result<HeaderMap, OutboundError> {
         let body = request.body.await;
         let body = body.map_err(|_| OutboundError::RequestUnfinished)?;
         let connect = Instant::now() + timeouts.connect;
         let line = self.dial(target, place, connect).await?;
-        let mut outgoing = hyper::Request::new(Full::<Bytes>::from(body.take()));
+        let mut headers = request.headers;
+        // hyper says how long the body is; a second word on it could differ.
+        headers.remove(CONTENT_LENGTH);
+        headers.insert(HOST, host(target)?);
+        let mut outgoing = hyper::Request::new(framed(body, &mut headers)?);
         *outgoing.method_mut() = request.method;
         *outgoing.uri_mut() = request.path.into();
-        *outgoing.headers_mut() = request.headers;
-        // hyper says how long the body is; a second word on it could differ.
-        outgoing.headers_mut().remove(CONTENT_LENGTH);
-        outgoing.headers_mut().insert(HOST, host(target)?);
+        *outgoing.headers_mut() = headers;
         let connected = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
@@ -146,6 +157,25 @@ impl Outbound {
         })
         .await
     }
+}
+
+/// A request's body; one with trailers has to know them before.
+type Body = Either<Full<Bytes>, WithTrailers<Full<Bytes>, Ready<Option<Trailers>>>>;
+type Trailers = Result<HeaderMap, Infallible>;
+
+/// The body as it is sent. Trailers can follow a chunked body only, and are named before it (RFC
+/// 9110, section 6.6.2).
+fn framed(body: Prepared, headers: &mut HeaderMap) -> Result<Body, OutboundError> {
+    let (bytes, trailers) = body.take();
+    let body = Full::from(bytes);
+    if trailers.is_empty() {
+        return Ok(Either::Left(body));
+    }
+    let names: Vec<&str> = trailers.keys().map(|name| name.as_str()).collect();
+    let names = HeaderValue::from_str(&names.join(", "));
+    headers.insert(TRAILER, names.map_err(|_| OutboundError::InvalidRequest)?);
+    headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    Ok(Either::Right(body.with_trailers(ready(Some(Ok(trailers))))))
 }
 
 /// The Host header: with the port if it is not the scheme's.
@@ -189,13 +219,18 @@ struct Answer {
     /// Until the head was passed on.
     head: Option<oneshot::Sender<Result<Response, OutboundError>>>,
     body: mpsc::Sender<Piece>,
+    trailers: oneshot::Sender<Result<HeaderMap, OutboundError>>,
     body_bytes_max: usize,
     between_bytes: Option<Duration>,
 }
 
 impl Answer {
-    /// Passes a response on, piece by piece. Whoever asked may have let go of it: that ends it.
-    async fn pass(&mut self, response: hyper::Response<Incoming>) -> Result<(), OutboundError> {
+    /// Passes a response on, piece by piece; what came behind them. Who has let go of the body may
+    /// still wait for that; who has let go of everything has ended this task.
+    async fn pass(
+        &mut self,
+        response: hyper::Response<Incoming>,
+    ) -> Result<HeaderMap, OutboundError> {
         let (parts, mut body) = response.into_parts();
         let head = Response {
             status: parts.status.as_u16(),
@@ -206,19 +241,20 @@ impl Answer {
         }
         let mut left = self.body_bytes_max;
         while let Some(frame) = self.next(&mut body).await? {
-            // Trailers are not passed on.
-            let Ok(piece) = frame.into_data() else {
-                continue;
+            let piece = match frame.into_data() {
+                Ok(piece) => piece,
+                // Nothing comes behind them.
+                Err(frame) => return Ok(frame.into_trailers().unwrap_or_default()),
             };
             let Some(rest) = left.checked_sub(piece.len()) else {
                 return Err(OutboundError::ResponseTooLarge(self.body_bytes_max as u64));
             };
             left = rest;
-            if !piece.is_empty() && self.body.send(Ok(piece)).await.is_err() {
-                return Ok(());
+            if !piece.is_empty() {
+                let _ = self.body.send(Ok(piece)).await;
             }
         }
-        Ok(())
+        Ok(HeaderMap::new())
     }
 
     /// What comes next of the body. How long the guest takes for what came before does not count.
@@ -235,7 +271,10 @@ impl Answer {
         match self.head {
             Some(to) => drop(to.send(Err(error))),
             // The connection is closed by now: only this word waits to be taken.
-            None => drop(self.body.send(Err(error)).await),
+            None => {
+                let _ = self.body.send(Err(error)).await;
+                let _ = self.trailers.send(Err(error));
+            }
         }
     }
 }
@@ -252,7 +291,7 @@ impl Read for Wire {
         let mut bytes = [0; READ_BYTES];
         let room = buf.remaining().min(READ_BYTES);
         let mut read = ReadBuf::new(&mut bytes[..room]);
-        ready!(Pin::new(&mut self.get_mut().0).poll_read(cx, &mut read))?;
+        std::task::ready!(Pin::new(&mut self.get_mut().0).poll_read(cx, &mut read))?;
         buf.put_slice(read.filled());
         Poll::Ready(Ok(()))
     }

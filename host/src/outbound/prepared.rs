@@ -4,16 +4,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hyper::http::HeaderMap;
+
 use super::OutboundError;
 
 /// What an instance has prepared and not sent, in bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Account(Arc<AtomicUsize>);
 
-/// One body.
+/// One body, and what follows it.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     bytes: Vec<u8>,
+    trailers: HeaderMap,
     account: Account,
     bytes_max: usize,
 }
@@ -23,6 +26,7 @@ impl Prepared {
     pub(crate) fn new(account: &Account, bytes_max: usize) -> Self {
         Self {
             bytes: Vec::new(),
+            trailers: HeaderMap::new(),
             account: account.clone(),
             bytes_max,
         }
@@ -42,12 +46,20 @@ impl Prepared {
         self.bytes.len()
     }
 
-    /// The bytes, to be sent now.
-    pub(super) fn take(mut self) -> Vec<u8> {
+    /// Sets what is said behind the body.
+    pub(crate) fn set_trailers(&mut self, trailers: HeaderMap) {
+        self.trailers = trailers;
+    }
+
+    /// Bytes and trailers, to be sent now.
+    pub(super) fn take(mut self) -> (Vec<u8>, HeaderMap) {
         self.account
             .0
             .fetch_sub(self.bytes.len(), Ordering::Relaxed);
-        std::mem::take(&mut self.bytes)
+        (
+            std::mem::take(&mut self.bytes),
+            std::mem::take(&mut self.trailers),
+        )
     }
 }
 
@@ -75,7 +87,7 @@ mod tests {
         assert_eq!(second.append(b"1234"), Ok(()));
         drop(second);
         assert_eq!(first.append(b"7890"), Ok(()));
-        assert_eq!(first.take(), b"1234567890");
+        assert_eq!(first.take().0, b"1234567890");
         assert_eq!(account.0.load(Ordering::Relaxed), 0);
     }
 }

@@ -73,6 +73,41 @@ fn a_handler_asks_and_is_answered() {
 }
 
 #[test]
+fn trailers_are_sent_and_read() {
+    covers("http.outgoing");
+    scenario(async {
+        let upstream = Upstream::start(None).await;
+        let host = upstream.address;
+        let server = start(&quick().mount(inside("/", &upstream))).await;
+        let mut peer = Peer::connect(server.address, "/").await;
+        for (command, answer) in [
+            (format!("trailer x-sum http://{host}/trailed"), "532"),
+            (format!("trailer x-last http://{host}/trailed"), "yes"),
+            (format!("trailer x-other http://{host}/trailed"), "none"),
+            (format!("trailer x-mood http://{host}/hello"), "none"),
+            (format!("fetch GET http://{host}/trailed"), "200 5 hello"),
+        ] {
+            assert_eq!(asked(&mut peer, &command).await, answer, "{command}");
+        }
+        let command = format!("trail x-sum 12 http://{host}/said coffee");
+        let said = asked(&mut peer, &command).await;
+        for part in [
+            "trailer: x-sum\r\n",
+            "transfer-encoding: chunked\r\n",
+            "6\r\ncoffee\r\n0\r\nx-sum: 12\r\n\r\n",
+        ] {
+            assert!(said.contains(part), "{part:?} is not in {said:?}");
+        }
+        for name in ["content-type", "authorization", "set-cookie"] {
+            let answer = asked(&mut peer, &format!("trail {name} x http://{host}/said")).await;
+            assert!(answer.contains("HttpProtocolError"), "{name}: {answer}");
+        }
+        let answer = asked(&mut peer, &format!("trail host x http://{host}/said")).await;
+        assert!(answer.contains("a header that cannot be sent"), "{answer}");
+    });
+}
+
+#[test]
 fn the_example_shows_a_web_site() {
     covers("http.outgoing");
     scenario(async {
@@ -212,6 +247,7 @@ fn hostile_upstreams_and_hostile_handlers_meet_their_limits() {
             ("endless", "HttpResponseBodySize(Some(262144))"),
             ("noise", "HttpProtocolError"),
             ("head", "HttpResponseHeaderSectionSize(Some(16384))"),
+            ("tail", "ConnectionTerminated"),
         ] {
             let mut peer = village.enter("/loud").await;
             let peak = village.peak_of(async {

@@ -25,6 +25,19 @@ const FORBIDDEN: [&str; 11] = [
     "upgrade",
 ];
 
+/// What has to be known before a body is read, so that it cannot stand behind it (RFC 9110, section
+/// 6.5.1).
+const NEVER_TRAILING: [&str; 8] = [
+    "authorization",
+    "cache-control",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "max-forwards",
+    "set-cookie",
+];
+
 /// A list of headers.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
@@ -48,6 +61,13 @@ impl Fields {
             fields.append(name, value)?;
         }
         Ok(fields)
+    }
+
+    /// Whether they may be said behind a body.
+    pub(super) fn may_trail(&self) -> bool {
+        !NEVER_TRAILING
+            .iter()
+            .any(|name| self.map.contains_key(*name))
     }
 
     fn bytes(&self) -> usize {
@@ -188,6 +208,10 @@ mod tests {
             assert!(matches!(refused, Err(HeaderError::InvalidSyntax)), "{name}");
         }
         assert!(fields.append("Accept", b"text/plain").is_ok());
+        assert!(fields.may_trail());
+        assert!(
+            Fields::checked(&[("Set-Cookie".into(), vec![])]).is_ok_and(|late| !late.may_trail())
+        );
         assert!(fields.map.len() == 1 && fields.map.contains_key("accept"));
     }
 

@@ -288,13 +288,17 @@ impl types::HostOutgoingBody for HttpView<'_> {
         trailers: Option<Resource<Fields>>,
     ) -> wasmtime::Result<Result<(), ErrorCode>> {
         let body = self.table.delete(this)?;
-        if let Some(trailers) = trailers {
-            self.table.delete(trailers)?;
-            return Ok(Err(ErrorCode::HttpRequestTrailerSectionSize(Some(0))));
+        let trailers = match trailers {
+            Some(trailers) => self.table.delete(trailers)?,
+            None => Fields::default(),
+        };
+        if !trailers.may_trail() {
+            return Ok(Err(ErrorCode::HttpProtocolError));
         }
         let empty = self.prepared();
         let mut prepared = body.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        let prepared = std::mem::replace(&mut *prepared, empty);
+        let mut prepared = std::mem::replace(&mut *prepared, empty);
+        prepared.set_trailers(trailers.map);
         let bytes = prepared.len() as u64;
         if body.length.is_some_and(|length| length != bytes) {
             return Ok(Err(ErrorCode::HttpRequestBodySize(Some(bytes))));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::{Receiver, error::TryRecvError};
+use tokio::sync::oneshot;
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::{
     DynInputStream, DynPollable, InputStream, Pollable, StreamError, StreamResult, subscribe,
@@ -63,18 +64,32 @@ pub struct IncomingResponse {
 pub struct IncomingBody {
     /// Until the stream was taken.
     pieces: Option<Receiver<Piece>>,
+    trailers: Late,
     task: Arc<Task>,
 }
 
-/// Trailers, of which there are none.
-#[derive(Debug, Default)]
+type Late = oneshot::Receiver<Result<HeaderMap, OutboundError>>;
+
+/// Trailers that may not have come yet. What was not read of the body goes by unread meanwhile.
+#[derive(Debug)]
 pub struct FutureTrailers {
-    is_taken: bool,
+    /// Until they have come.
+    late: Option<Late>,
+    /// Until they were taken.
+    came: Option<Result<HeaderMap, OutboundError>>,
+    /// Lives as long as somebody waits.
+    _task: Arc<Task>,
 }
 
 #[wasmtime_wasi::async_trait]
 impl Pollable for FutureTrailers {
-    async fn ready(&mut self) {}
+    async fn ready(&mut self) {
+        if let Some(late) = &mut self.late {
+            // A task that ended without a word has lost its connection.
+            let came = late.await.unwrap_or(Err(OutboundError::Terminated));
+            (self.late, self.came) = (None, Some(came));
+        }
+    }
 }
 
 /// Where a guest reads a body.
@@ -150,6 +165,7 @@ impl types::HostFutureIncomingResponse for HttpView<'_> {
         };
         let body = IncomingBody {
             pieces: Some(exchange.body),
+            trailers: exchange.trailers,
             task: Arc::new(exchange.task),
         };
         let response = self.table.push(IncomingResponse {
@@ -213,8 +229,12 @@ impl types::HostIncomingBody for HttpView<'_> {
         &mut self,
         this: Resource<IncomingBody>,
     ) -> wasmtime::Result<Resource<FutureTrailers>> {
-        self.table.delete(this)?;
-        Ok(self.table.push(FutureTrailers::default())?)
+        let body = self.table.delete(this)?;
+        Ok(self.table.push(FutureTrailers {
+            late: Some(body.trailers),
+            came: None,
+            _task: body.task,
+        })?)
     }
 
     fn drop(&mut self, this: Resource<IncomingBody>) -> wasmtime::Result<()> {
@@ -234,11 +254,17 @@ impl types::HostFutureTrailers for HttpView<'_> {
     }
 
     fn get(&mut self, this: Resource<FutureTrailers>) -> wasmtime::Result<Trailers> {
-        let trailers = self.table.get_mut(&this)?;
-        if std::mem::replace(&mut trailers.is_taken, true) {
-            return Ok(Some(Err(())));
-        }
-        Ok(Some(Ok(Ok(None))))
+        let future = self.table.get_mut(&this)?;
+        let trailers = match (future.came.take(), future.late.is_some()) {
+            (Some(trailers), _) => trailers,
+            (None, true) => return Ok(None),
+            (None, false) => return Ok(Some(Err(()))),
+        };
+        Ok(Some(Ok(match trailers {
+            Ok(trailers) if trailers.is_empty() => Ok(None),
+            Ok(trailers) => Ok(Some(self.table.push(Fields::immutable(trailers))?)),
+            Err(error) => Err(error.into()),
+        })))
     }
 
     fn drop(&mut self, this: Resource<FutureTrailers>) -> wasmtime::Result<()> {
