@@ -105,7 +105,10 @@ impl Engine {
         let mut wasm = wasm_config(&self.0.config);
         wasm.concurrency_support(true)
             .wasm_component_model_async(true)
-            .wasm_component_model_async_stackful(true);
+            // Without it every conversation has to be lifted with a callback, as toolchains do it,
+            // and has no stack while it waits. So an instance takes one stack at most, as others do:
+            // stacks cannot run out before instances, whatever a tenant's conversations do.
+            .wasm_component_model_async_stackful(false);
         let engine = Self::with(&self.0.config, &wasm, true)?;
         *known = Some(engine.clone());
         Ok(engine)

@@ -28,7 +28,8 @@ pub struct GuestLimits {
     /// message limit. More than the message limit is answered, more than this is a fault. Worst
     /// case: that much for a moment on each worker.
     pub hostcall_bytes_max: usize,
-    /// Handles to resources that an instance may hold. Default 1,024.
+    /// Handles to resources that an instance may hold. Default 1,024. Each conversation of the
+    /// instance adds eight, for its stream and what it waits with. Worst case: some 100 bytes each.
     pub handles_max: usize,
     /// Size of the component's file, in bytes. Default 64 MiB.
     pub component_bytes_max: usize,

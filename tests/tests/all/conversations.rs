@@ -456,8 +456,7 @@ fn an_idle_conversation_holds_little() {
     alone(async {
         let dialogue = |path: &str| Mount::new(path, "dialogue");
         let site = Site::new().workers(1).mount(dialogue("/own"));
-        // Each takes three handles of its instance: the default of 1,024 lets 341 in.
-        let shared = dialogue("/shared").shared().guest("handles_max", 10_000);
+        let shared = dialogue("/shared").shared().guest("handles_max", 16);
         let server = Child::start(&site.mount(shared));
         let process = server.process();
         let mut results = Vec::new();

@@ -14,10 +14,10 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use send_wrapper::SendWrapper;
-use wasmtime::Store;
 use wasmtime::component::{
     Access, Accessor, AccessorTask, ComponentNamedList, Lift, Lower, StreamReader, TypedFunc,
 };
+use wasmtime::{AsContextMut as _, Store};
 
 pub(crate) use self::incoming::Incoming;
 use self::oversight::Oversight;
@@ -30,6 +30,11 @@ use crate::capability::bindings::{Acceptance, Rejection, UpgradeRequest};
 use crate::capability::{Services, Surroundings};
 use crate::fault::{Fault, HostFault};
 use crate::request::Request;
+
+/// Handles that a conversation has beside the instance's own: its stream, what it waits with, a
+/// `send` under way. So the number of sessions is bounded where sessions are, and one more of them
+/// never ends the others. A Rust guest's holds three while it waits.
+const CONVERSATION_HANDLES: usize = 8;
 
 /// A live guest whose sessions are conversations.
 pub(crate) struct Stage {
@@ -152,6 +157,7 @@ impl Floor<'_> {
         let incoming = incoming.producer();
         self.begin(Call {
             function: self.functions.converse,
+            handles: CONVERSATION_HANDLES,
             params: move |access: Access<'_, State>| {
                 Ok((session, StreamReader::new(access, incoming)?))
             },
@@ -169,6 +175,7 @@ impl Floor<'_> {
         let request = UpgradeRequest::from(request);
         self.begin(Call {
             function: function.expect("asked only of programs that export the handshake"),
+            handles: 0,
             params: move |_: Access<'_, State>| Ok((request,)),
             answered: SendWrapper::new(|(answer,): Connected| answered(answer)),
         })
@@ -179,6 +186,7 @@ impl Floor<'_> {
         let (function, name) = (self.functions.on_timer, name.to_owned());
         self.begin(Call {
             function: function.expect("timers are called only of programs that export it"),
+            handles: 0,
             params: move |_: Access<'_, State>| Ok((name,)),
             answered: SendWrapper::new(|()| returned()),
         })
@@ -194,6 +202,8 @@ impl Floor<'_> {
 /// A call as a task of the Store.
 struct Call<Params, Return, Make, Answered> {
     function: TypedFunc<Params, Return>,
+    /// What the instance may hold more while the call lasts.
+    handles: usize,
     params: Make,
     /// The sessions of a worker are not `Send`; the Store never leaves its thread.
     answered: SendWrapper<Answered>,
@@ -207,8 +217,16 @@ where
     Answered: FnOnce(Return) + 'static,
 {
     async fn run(self, accessor: &Accessor<State>) -> wasmtime::Result<()> {
-        let params = accessor.with(self.params)?;
+        let params = accessor.with(|mut access| {
+            let mut store = access.as_context_mut();
+            store.set_max_component_handles(store.max_component_handles() + self.handles);
+            (self.params)(access)
+        })?;
         let answer = self.function.call_concurrent(accessor, params).await?;
+        accessor.with(|mut access| {
+            let mut store = access.as_context_mut();
+            store.set_max_component_handles(store.max_component_handles() - self.handles);
+        });
         (self.answered.take())(answer);
         Ok(())
     }
