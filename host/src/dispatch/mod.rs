@@ -152,6 +152,7 @@ impl Dispatcher {
     /// for `cause`. Sessions that begin later are closed at once.
     pub(crate) fn drain(&self, cause: &Cause) {
         *self.0.draining.borrow_mut() = Some(cause.clone());
+        self.services().topics.drain();
         let all: Vec<_> = self.0.hosted.borrow().values().cloned().collect();
         for hosted in all {
             for outbox in hosted.members().all() {

@@ -105,7 +105,18 @@ impl Hub {
         }
     }
 
-    fn announce(&mut self, name: &TopicName, change: Change, session: u64, info: &str) -> u64 {
+    /// Tells the members here who joined or left, if the topic is to say so. When all are asked to
+    /// leave, the leaving of n members would be n² messages that nobody is there to read.
+    pub(super) fn announce(
+        &mut self,
+        name: &TopicName,
+        change: Change,
+        session: u64,
+        info: &str,
+    ) -> u64 {
+        if self.is_draining && change == Change::Left {
+            return 0;
+        }
         let Some(topic) = self.topic(&name.tenant, &name.name) else {
             return 0;
         };

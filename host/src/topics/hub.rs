@@ -36,6 +36,8 @@ pub(super) struct Hub {
     /// When to look at which history, once for each that keeps something.
     pub(super) expiries: BTreeSet<(Instant, TopicName)>,
     pub(super) counters: Arc<TopicCounters>,
+    /// All sessions of the server are asked to leave: nobody is told of each who does.
+    pub(super) is_draining: bool,
     /// The topics of each session here that has any.
     sessions: HashMap<u64, Memberships>,
     rules: Rc<[Rule]>,
@@ -85,6 +87,7 @@ impl Hub {
             turns: VecDeque::new(),
             expiries: BTreeSet::new(),
             counters,
+            is_draining: false,
             sessions: HashMap::new(),
             rules: rules.collect(),
         }
@@ -389,15 +392,14 @@ impl Hub {
     }
 
     fn strike(&mut self, name: TopicName, session: u64) {
-        let (worker, lane) = (self.worker, self.lane.clone());
+        let worker = self.worker;
         let Some(topic) = self.topic_mut(&name) else {
             return;
         };
         let Some(info) = topic.strike(worker, session) else {
             return;
         };
-        let tally = topic.announce(&lane, Change::Left, session, &info);
-        self.count(tally);
+        self.announce(&name, Change::Left, session, &info);
         let cost = COMMAND_COST_BYTES + info.len();
         self.tell_others(&name, cost, || Deed::Leave {
             session,

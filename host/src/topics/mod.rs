@@ -203,6 +203,11 @@ impl Topics {
             .map_or(0, |topic| topic.members() as u64)
     }
 
+    /// From now on nobody is told who leaves: all are asked to.
+    pub(crate) fn drain(&self) {
+        self.0.hub.borrow_mut().is_draining = true;
+    }
+
     /// Sends other workers what they are to know: what a call caused leaves together.
     pub(crate) fn flush(&self) {
         self.0.hub.borrow_mut().links.flush();

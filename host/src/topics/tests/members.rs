@@ -129,6 +129,28 @@ fn joining_and_leaving_is_announced_where_it_is_wanted() {
     assert!(quiet.received().is_empty());
 }
 
+/// Of a thousand, each would be told of half a million.
+#[test]
+fn who_leaves_in_a_drain_is_not_announced() {
+    let bench = Bench::with(2, vec![rule("loud/*", |settings| settings.announce = true)]);
+    let mut members = [0, 0, 1, 1].map(|worker| bench.member(on(worker), "loud/1", "m"));
+    bench.settle();
+    for topics in &bench.workers {
+        topics.drain();
+    }
+    for member in &mut members {
+        member.received();
+    }
+    for left in [3, 0] {
+        bench.at(&members[left]).leave(members[left].outbox.id());
+    }
+    bench.settle();
+    assert_eq!(bench.workers[0].count("acme", "loud/1"), 2);
+    for member in &mut members {
+        assert!(member.received().is_empty());
+    }
+}
+
 #[test]
 fn a_slow_member_misses_what_it_has_no_room_for_and_delays_nobody() {
     let bench = Bench::new(2);
