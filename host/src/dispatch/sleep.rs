@@ -7,12 +7,11 @@
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Poll, Wake, Waker};
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::UnboundedSender;
 
 use super::hosted::{Answer, Inbox, Wakefulness};
 use super::{Counters, Dispatcher, Hosted, runner};
@@ -67,26 +66,6 @@ impl<'a> Idleness<'a> {
     }
 }
 
-/// Tells the worker which instance has something to do, once.
-struct Bell {
-    serial: u64,
-    rings: UnboundedSender<u64>,
-    has_rung: AtomicBool,
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        if !self.has_rung.swap(true, Ordering::Relaxed) {
-            // A worker that has ended has no instances.
-            let _ = self.rings.send(self.serial);
-        }
-    }
-}
-
 impl Dispatcher {
     /// Brings back the instances that something is put in for, as long as the worker runs.
     pub(crate) async fn run_wakings(&self) {
@@ -109,12 +88,7 @@ impl Dispatcher {
         let serial = hosted.serial();
         let sessions = hosted.members().count();
         tracing::debug!(serial, sessions, "instance sleeps");
-        let bell = Bell {
-            serial,
-            rings: self.0.rings.clone(),
-            has_rung: AtomicBool::new(false),
-        };
-        hosted.inbox().rest(Waker::from(Arc::new(bell)));
+        hosted.inbox().rest(serial, self.0.rings.clone());
     }
 
     /// It has no Store any more.

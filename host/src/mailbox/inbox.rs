@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 use wharf_protocol::{Control, Ending, Message, MessageKind, PeerReason, as_text};
 
@@ -297,42 +298,51 @@ impl Incoming<'_> {
     }
 }
 
-/// The queue of one instance; a clone means the same queue.
-pub(crate) struct Inbox<Answer>(Rc<Shared<Answer>>);
-
-impl<Answer> Clone for Inbox<Answer> {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-struct Shared<Answer> {
+/// The queue of one instance. A part of what is known of an instance that sleeps: every byte counts
+/// (see ARCHITECTURE.md).
+pub(crate) struct Inbox<Answer> {
     queue: RefCell<VecDeque<Work<Answer>>>,
     /// Queued or in the call that runs now.
     unfinished_bytes: Cell<usize>,
     closed: Cell<bool>,
-    instance: RefCell<Option<Waker>>,
+    taker: RefCell<Taker>,
     /// Sessions that found the inbox full, in the order in which they get their turn.
-    readers: RefCell<VecDeque<Outbox>>,
+    #[allow(
+        clippy::box_collection,
+        reason = "most inboxes never are full, and every idle session pays for its inbox"
+    )]
+    readers: RefCell<Option<Box<VecDeque<Outbox>>>>,
+}
+
+/// Who is told that there is something to take out.
+#[derive(Default)]
+enum Taker {
+    /// Nobody needs to be: somebody will look.
+    #[default]
+    None,
+    /// The instance's task.
+    Task(Waker),
+    /// The instance sleeps: its number is sent, once.
+    Bell(u64, UnboundedSender<u64>),
 }
 
 impl<Answer> Inbox<Answer> {
     pub(crate) fn new() -> Self {
-        Self(Rc::new(Shared {
+        Self {
             queue: RefCell::default(),
             unfinished_bytes: Cell::new(0),
             closed: Cell::new(false),
-            instance: RefCell::default(),
+            taker: RefCell::default(),
             readers: RefCell::default(),
-        }))
+        }
     }
 
     /// Puts in an event that is no message. Bounded by the number of sessions.
     pub(crate) fn push(&self, work: Work<Answer>) -> Result<(), InboxClosed> {
-        if self.0.closed.get() {
+        if self.closed.get() {
             return Err(InboxClosed);
         }
-        self.0.queue.borrow_mut().push_back(work);
+        self.queue.borrow_mut().push_back(work);
         self.wake();
         Ok(())
     }
@@ -343,13 +353,13 @@ impl<Answer> Inbox<Answer> {
         outbox: &Outbox,
         message: Incoming<'_>,
     ) -> Result<(), InboxClosed> {
-        if self.0.closed.get() {
+        if self.closed.get() {
             return Err(InboxClosed);
         }
         let payload_bytes = message.payload_bytes();
         self.count(outbox, payload_bytes + MESSAGE_COST_BYTES);
         outbox.counts().receive(payload_bytes);
-        let mut queue = self.0.queue.borrow_mut();
+        let mut queue = self.queue.borrow_mut();
         if let Some(Work::Messages(batch)) = queue.back_mut()
             && !batch.is_full(payload_bytes)
         {
@@ -370,7 +380,7 @@ impl<Answer> Inbox<Answer> {
         outbox: &Outbox,
         control: Control<'_>,
     ) -> Result<(), InboxClosed> {
-        if self.0.closed.get() {
+        if self.closed.get() {
             return Err(InboxClosed);
         }
         let call = ControlCall::from(control);
@@ -379,7 +389,7 @@ impl<Answer> Inbox<Answer> {
     }
 
     fn count(&self, outbox: &Outbox, cost: usize) {
-        let unfinished = &self.0.unfinished_bytes;
+        let unfinished = &self.unfinished_bytes;
         unfinished.set(unfinished.get() + cost);
         outbox.add_in_flight(cost);
     }
@@ -389,11 +399,12 @@ impl<Answer> Inbox<Answer> {
         if outbox.in_flight_bytes() >= SESSION_BYTES_MAX {
             return false;
         }
-        if self.0.unfinished_bytes.get() < INBOX_BYTES_MAX || self.0.closed.get() {
+        if self.unfinished_bytes.get() < INBOX_BYTES_MAX || self.closed.get() {
             return true;
         }
         if !outbox.awaits_turn().replace(true) {
-            self.0.readers.borrow_mut().push_back(outbox.clone());
+            let mut readers = self.readers.borrow_mut();
+            readers.get_or_insert_default().push_back(outbox.clone());
         }
         false
     }
@@ -401,15 +412,19 @@ impl<Answer> Inbox<Answer> {
     /// Lets the next session read that found the inbox full, if there is room again. Every session
     /// calls this when it has had its own turn, so that nobody's turn is lost with who did not use it.
     pub(crate) fn next_turn(&self) {
-        if self.0.unfinished_bytes.get() >= INBOX_BYTES_MAX {
+        if self.unfinished_bytes.get() >= INBOX_BYTES_MAX {
             return;
         }
-        while let Some(reader) = self.0.readers.borrow_mut().pop_front() {
+        while let Some(reader) = self.next_reader() {
             reader.awaits_turn().set(false);
             if reader.wake_if_there() {
                 return;
             }
         }
+    }
+
+    fn next_reader(&self) -> Option<Outbox> {
+        self.readers.borrow_mut().as_mut()?.pop_front()
     }
 
     /// Waits for the next thing to do.
@@ -422,39 +437,41 @@ impl<Answer> Inbox<Answer> {
         if let Some(work) = self.take() {
             return Poll::Ready(work);
         }
-        let mut instance = self.0.instance.borrow_mut();
-        match instance.as_mut() {
-            Some(waker) => waker.clone_from(context.waker()),
-            None => *instance = Some(context.waker().clone()),
+        match &mut *self.taker.borrow_mut() {
+            Taker::Task(waker) => waker.clone_from(context.waker()),
+            other => *other = Taker::Task(context.waker().clone()),
         }
         Poll::Pending
     }
 
-    /// Nobody takes anything out until `waker` was woken, which the next thing to do does. Keeps no
-    /// memory until then.
-    pub(crate) fn rest(&self, waker: Waker) {
-        let mut queue = self.0.queue.borrow_mut();
+    /// Nobody takes anything out until the next thing to do has sent `serial` to `rings`, which it
+    /// does once. Keeps no memory until then.
+    pub(crate) fn rest(&self, serial: u64, rings: UnboundedSender<u64>) {
+        let mut queue = self.queue.borrow_mut();
         assert!(queue.is_empty(), "an instance rests when nothing waits");
         *queue = VecDeque::new();
         // Those who still await their turn keep it.
-        self.0.readers.borrow_mut().shrink_to_fit();
-        *self.0.instance.borrow_mut() = Some(waker);
+        let mut readers = self.readers.borrow_mut();
+        if readers.as_ref().is_some_and(|readers| readers.is_empty()) {
+            *readers = None;
+        }
+        *self.taker.borrow_mut() = Taker::Bell(serial, rings);
     }
 
     /// The next thing to do, if there is one.
     pub(crate) fn take(&self) -> Option<Work<Answer>> {
-        self.0.queue.borrow_mut().pop_front()
+        self.queue.borrow_mut().pop_front()
     }
 
     /// What was taken comes first again.
     pub(crate) fn put_back(&self, work: Work<Answer>) {
-        self.0.queue.borrow_mut().push_front(work);
+        self.queue.borrow_mut().push_front(work);
     }
 
     /// Throws away what waits of a session that its guest will not hear of, but for its end.
     pub(crate) fn discard(&self, outbox: &Outbox) {
         let mut given_back = 0;
-        let mut queue = self.0.queue.borrow_mut();
+        let mut queue = self.queue.borrow_mut();
         queue.retain_mut(|work| match work {
             Work::Messages(batch) => {
                 given_back += batch.discard(outbox);
@@ -503,9 +520,8 @@ impl<Answer> Inbox<Answer> {
     }
 
     fn give_back(&self, bytes: usize) {
-        self.0
-            .unfinished_bytes
-            .set(self.0.unfinished_bytes.get() - bytes);
+        let unfinished = &self.unfinished_bytes;
+        unfinished.set(unfinished.get() - bytes);
         for _ in 0..TURNS_AT_ONCE {
             self.next_turn();
         }
@@ -513,8 +529,8 @@ impl<Answer> Inbox<Answer> {
 
     /// The instance is gone: takes nothing more, and throws away what is in there.
     pub(crate) fn abandon(&self) {
-        self.0.closed.set(true);
-        let work = std::mem::take(&mut *self.0.queue.borrow_mut());
+        self.closed.set(true);
+        let work = std::mem::take(&mut *self.queue.borrow_mut());
         for work in work {
             match work {
                 Work::Messages(mut batch) => batch.finish(),
@@ -522,15 +538,20 @@ impl<Answer> Inbox<Answer> {
                 _ => {}
             }
         }
-        for reader in self.0.readers.borrow_mut().drain(..) {
+        let readers = self.readers.borrow_mut().take();
+        for reader in readers.into_iter().flat_map(|readers| *readers) {
             reader.awaits_turn().set(false);
             reader.wake();
         }
     }
 
     fn wake(&self) {
-        if let Some(instance) = self.0.instance.borrow().as_ref() {
-            instance.wake_by_ref();
+        if let Taker::Task(task) = &*self.taker.borrow() {
+            return task.wake_by_ref();
+        }
+        if let Taker::Bell(serial, rings) = self.taker.take() {
+            // A worker that has ended has no instances.
+            let _ = rings.send(serial);
         }
     }
 }

@@ -14,15 +14,15 @@ const LISTED_MAX: usize = 8;
 
 /// The sessions of one instance; a clone means the same sets.
 #[derive(Clone, Default)]
-pub(crate) struct Members(Rc<Sets>);
+pub(crate) struct Members(Rc<RefCell<Sets>>);
 
 /// Those whose clients came, and those that the guest opened itself: a guest that speaks to all of
 /// its clients does not mean the others.
 #[derive(Default)]
 struct Sets {
-    came: RefCell<Set>,
+    came: Set,
     /// Boxed and only there once there was one.
-    opened: RefCell<Option<Box<Set>>>,
+    opened: Option<Box<Set>>,
 }
 
 enum Set {
@@ -118,37 +118,38 @@ impl Set {
 impl Members {
     /// Binds a session.
     pub(crate) fn insert(&self, outbox: Outbox) {
+        let mut sets = self.0.borrow_mut();
         if outbox.is_opened() {
-            let mut opened = self.0.opened.borrow_mut();
-            opened.get_or_insert_default().insert(outbox);
+            sets.opened.get_or_insert_default().insert(outbox);
         } else {
-            self.0.came.borrow_mut().insert(outbox);
+            sets.came.insert(outbox);
         }
     }
 
     /// Unbinds a session: its number means nothing from now on.
     pub(crate) fn remove(&self, id: u64) -> Option<Outbox> {
-        let came = self.0.came.borrow_mut().remove(id);
-        came.or_else(|| self.0.opened.borrow_mut().as_mut()?.remove(id))
+        let sets = &mut *self.0.borrow_mut();
+        let came = sets.came.remove(id);
+        came.or_else(|| sets.opened.as_mut()?.remove(id))
     }
 
     /// The session with that number, if it is bound here.
     pub(crate) fn get(&self, id: u64) -> Option<Outbox> {
-        if let Some(outbox) = self.0.came.borrow().get(id) {
-            return Some(outbox.clone());
-        }
-        self.0.opened.borrow().as_ref()?.get(id).cloned()
+        let sets = self.0.borrow();
+        let came = sets.came.get(id);
+        came.or_else(|| sets.opened.as_ref()?.get(id)).cloned()
     }
 
     /// The sessions of clients that carry the tag, or all of them, oldest first.
     pub(crate) fn list(&self, tag: Option<&str>) -> Vec<u64> {
-        self.0.came.borrow().list(tag)
+        self.0.borrow().came.list(tag)
     }
 
     /// As [`Members::list`], of those that the guest opened.
     pub(crate) fn list_opened(&self, tag: Option<&str>) -> Vec<u64> {
-        let opened = self.0.opened.borrow();
-        opened.as_ref().map_or_else(Vec::new, |set| set.list(tag))
+        let sets = self.0.borrow();
+        let opened = sets.opened.as_ref();
+        opened.map_or_else(Vec::new, |set| set.list(tag))
     }
 
     /// The session with that name, if it is bound here.
@@ -157,33 +158,32 @@ impl Members {
             let outbox = set.iter().next()?;
             outbox.lane().session_named(name)
         };
-        let came = any(&self.0.came.borrow());
-        let id = came.or_else(|| any(self.0.opened.borrow().as_ref()?))?;
+        let sets = self.0.borrow();
+        let id = any(&sets.came).or_else(|| any(sets.opened.as_ref()?))?;
         self.get(id).map(|outbox| outbox.id())
     }
 
     /// How many clients there are.
     pub(crate) fn count(&self) -> usize {
-        self.0.came.borrow().len()
+        self.0.borrow().came.len()
     }
 
     /// How many sessions the guest has opened.
     pub(crate) fn count_opened(&self) -> usize {
-        let opened = self.0.opened.borrow();
-        opened.as_ref().map_or(0, |set| set.len())
+        self.0.borrow().opened.as_ref().map_or(0, |set| set.len())
     }
 
     /// Every bound session, for what concerns all of them.
     pub(crate) fn all(&self) -> Vec<Outbox> {
-        let mut all: Vec<Outbox> = self.0.came.borrow().iter().cloned().collect();
+        let mut all: Vec<Outbox> = self.0.borrow().came.iter().cloned().collect();
         all.append(&mut self.opened());
         all
     }
 
     /// Every session that the guest has opened.
     pub(crate) fn opened(&self) -> Vec<Outbox> {
-        let opened = self.0.opened.borrow();
-        let opened = opened.iter().flat_map(|set| set.iter());
+        let sets = self.0.borrow();
+        let opened = sets.opened.iter().flat_map(|set| set.iter());
         opened.cloned().collect()
     }
 }
