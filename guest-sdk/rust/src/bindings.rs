@@ -84,6 +84,15 @@ pub mod settings {
     });
 }
 
+/// What time it is: the world `clocked`.
+pub mod clocks {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "wharf:websocket/clocked",
+        generate_all,
+    });
+}
+
 /// Requests to granted hosts: the world `outbound-http`.
 pub mod http {
     wit_bindgen::generate!({

@@ -23,6 +23,12 @@
 //! [`next`](Incoming::next) answers `None`, [`ending`](Incoming::ending) says why, and the
 //! function has some seconds to return (`wall_per_call` of the route, 10 s).
 //!
+//! Every wait has to end in one of the host's: a function that awaits nothing but what its own
+//! program would have to bring about (a channel between two of its tasks of which none waits for
+//! the host, `std::future::pending`) can never be woken, and panics in wit-bindgen as soon as it
+//! is found waiting: 1011. [`poll_fn`](std::future::poll_fn) that wakes itself goes on, and counts as
+//! running: `cpu_per_call`.
+//!
 //! Only what is awaited here (`next`, [`send`](Session::send), [`flush`](Session::flush)) lets
 //! other conversations of the instance go on. A panic ends the instance, with 1011.
 

@@ -73,6 +73,15 @@
 //! exports a [`Handover`] carries its memory over; one that does not lets its
 //! sessions finish with the old version, unless its deployment says otherwise.
 //!
+//! # Time and chance
+//!
+//! `std::time::Instant`, `SystemTime` and `std::thread::sleep` panic in a handler
+//! that is built for `wasm32-unknown-unknown`, and work in one for `wasm32-wasip2`;
+//! [`clock`] works in both. A sleep holds up all sessions of its instance: set a
+//! [timer](timers) instead. A `HashMap` takes its keys from the host's randomness
+//! for `wasm32-wasip2`, and has the same in every run for `wasm32-unknown-unknown`:
+//! where clients choose the keys, a `BTreeMap` is safer.
+//!
 //! # What goes wrong
 //!
 //! A panic ends the instance and closes its sessions with code 1011; nobody
@@ -89,6 +98,7 @@
 mod arena;
 pub mod bindings;
 pub mod client;
+pub mod clock;
 mod connect;
 mod control;
 #[cfg(feature = "conversation")]

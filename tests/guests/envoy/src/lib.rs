@@ -9,8 +9,11 @@
 //! | `fetch METHOD URL BODY` | sends a request | `STATUS BYTES TEXT`: at most 200 bytes of it; or `error CODE` |
 //! | `hasty MILLISECONDS URL` | asks for a URL, and gives up when its body stands still for so long | as `fetch` |
 //! | `header NAME URL` | asks for a URL | the value of a header of the response, or `none` |
+//! | `trailer NAME URL` | asks for a URL | the value of a trailer of the response, or `none` |
+//! | `trail NAME VALUE URL BODY` | posts a body with a trailer behind it | as `fetch` |
 //! | `flood HOST:PORT COUNT` | begins that many requests at once and keeps them | `N begun, then CODE` |
 //! | `body BYTES URL` | posts so many bytes | as `fetch` |
+//! | `clock` | looks at both clocks | `MILLISECONDS SECONDS`, of the server and since 1970 |
 //! | `get KEY` | reads a setting or a secret | `some VALUE` or `none` |
 //! | `all` | lists the settings | `KEY=VALUE` each, separated by spaces |
 //!
@@ -21,7 +24,7 @@ use std::time::Duration;
 use wharf_guest::bindings::http::wasi::http::outgoing_handler;
 use wharf_guest::bindings::http::wasi::http::types::{Fields, OutgoingRequest, Scheme};
 use wharf_guest::http::{self, Request, Response};
-use wharf_guest::{Handler, Message, Session, log, settings};
+use wharf_guest::{Handler, Message, Session, clock, log, settings};
 
 #[derive(Default)]
 struct Envoy;
@@ -54,11 +57,28 @@ impl Handler for Envoy {
                 )
             }
             "header" => header(rest),
+            "trailer" => {
+                let (name, url) = cut(rest);
+                match http::get(url) {
+                    Ok(response) => response.trailer(name).unwrap_or("none").to_owned(),
+                    Err(error) => format!("error {error}"),
+                }
+            }
+            "trail" => {
+                let (name, rest) = cut(rest);
+                let (value, rest) = cut(rest);
+                let (url, body) = cut(rest);
+                shown(Request::post(url).body(body).trailer(name, value).send())
+            }
             "flood" => flood(rest),
             "body" => {
                 let (bytes, url) = cut(rest);
                 let bytes = "x".repeat(bytes.parse().expect("a number of bytes"));
                 shown(Request::post(url).body(bytes).send())
+            }
+            "clock" => {
+                let (server, unix) = (clock::monotonic(), clock::unix());
+                format!("{} {}", server.as_millis(), unix.as_secs())
             }
             "get" => match settings::get(rest) {
                 Some(value) => format!("some {value}"),
