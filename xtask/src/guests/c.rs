@@ -95,7 +95,7 @@ impl Compiler {
 impl Builder for Compiler {
     fn build(&mut self, workshop: &Workshop, guest: &Guest) -> Result<Built> {
         let folder = workshop.build.join("c").join(&guest.name);
-        let bindings = bindings(workshop, &folder)?;
+        let bindings = bindings(workshop, guest, &folder)?;
         let module = folder.join("core.wasm");
         let mut compile = self.command();
         compile
@@ -107,6 +107,7 @@ impl Builder for Compiler {
                 "-Wextra",
             ])
             .arg(format!("-I{}", folder.display()))
+            .arg(format!("-I{}", workshop.root.join("guest-sdk/c").display()))
             .args(sources(&guest.path)?)
             .args(bindings)
             .arg("-o")
@@ -119,9 +120,10 @@ impl Builder for Compiler {
 }
 
 /// Writes the C bindings of the contract; returns what is to be compiled.
-fn bindings(workshop: &Workshop, folder: &Path) -> Result<Vec<PathBuf>> {
+fn bindings(workshop: &Workshop, guest: &Guest, folder: &Path) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(folder)?;
-    let (mut resolve, world) = component::contract(workshop)?;
+    let own = Some(guest.path.join("world.wit")).filter(|file| file.is_file());
+    let (mut resolve, world) = component::contract(workshop, own.as_deref())?;
     let mut files = Files::default();
     wit_bindgen_c::Opts::default()
         .build()

@@ -20,9 +20,13 @@ pub(super) fn stamp(workshop: &Workshop, guest: &Guest) -> Result<String> {
         root.join("wit"),
         root.join("xtask/src/guests"),
     ];
-    if guest.language == Language::Rust {
-        sources.push(root.join("guest-sdk/rust"));
-    }
+    let sdk = match guest.language {
+        Language::Rust => Some("rust"),
+        Language::C => Some("c"),
+        Language::JavaScript => Some("js"),
+        Language::Text => None,
+    };
+    sources.extend(sdk.map(|name| root.join("guest-sdk").join(name)));
     let mut hasher = DefaultHasher::new();
     for source in sources {
         hash_tree(&source, &mut hasher)?;

@@ -1,5 +1,5 @@
-//! JavaScript guests: QuickJS with the script inside, by the npm package that
-//! the guest's own `package.json` names. There is no lock file: the package
+//! JavaScript guests: QuickJS with the script inside, by the SDK's own build script
+//! and the npm package that the guest's `package.json` names. There is no lock file: the package
 //! pins all that it needs to its own version, and lists platforms that its
 //! registry does not have, which `npm ci` refuses.
 
@@ -10,11 +10,12 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use super::guest::{Guest, main_source};
-use super::{Builder, Built, Workshop, command, component};
+use super::{Builder, Built, Workshop, command};
 
-/// npm, and where it may install to.
+/// What installs, and what builds.
 pub(super) struct QuickJs {
     npm: PathBuf,
+    node: PathBuf,
 }
 
 impl QuickJs {
@@ -32,6 +33,7 @@ impl QuickJs {
         println!("JavaScript guests: QuickJS by npm");
         Ok(QuickJs {
             npm: command::find("npm").context("npm was found above")?,
+            node: command::find("node").context("node was found above")?,
         })
     }
 
@@ -66,13 +68,13 @@ impl Builder for QuickJs {
         self.install(guest, &folder)?;
         let script = main_source(&guest.name);
         let output = folder.join("component.wasm");
-        let mut build = Command::new(folder.join("node_modules/.bin/componentize-qjs"));
+        let mut build = Command::new(&self.node);
         build
-            .arg("--wit")
-            .arg(workshop.root.join("wit"))
-            .args(["-n", component::WORLD, "--js"])
+            .arg(workshop.root.join("guest-sdk/js/build.mjs"))
             .arg(guest.path.join(format!("{script}.js")))
-            .args(["--sync", "--stub-wasi", "-o"])
+            .arg("--tool")
+            .arg(folder.join("node_modules/.bin/componentize-qjs"))
+            .arg("-o")
             .arg(&output);
         command::run(&mut build)?;
         let bytes = fs::read(&output).with_context(|| format!("reading {}", output.display()))?;
