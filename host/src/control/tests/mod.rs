@@ -325,6 +325,7 @@ fn a_manifest_is_answered_with_its_lines() {
 fn a_manifest_gets_no_more_than_its_tenant_may_have() {
     const ASKING: &str = "[route]\npath = \"/\"\n[route.grants]\nkeyvalue = [\"a\", \"b\"]\n\
         topics = [\"room/*\"]\nhttp = [\"x.example\", \"*.example\"]\ntimers = true\n\
+        websocket = [\"feed.example:443\", \"x.example\"]\nprivate_addresses = true\n\
         [route.guest]\nmemory_bytes_max = \"128MiB\"\n[route.websocket]\nmax_message_bytes = \"2MiB\"\n";
     let place = Place::new();
     let component = numbered(1);
@@ -333,12 +334,16 @@ fn a_manifest_gets_no_more_than_its_tenant_may_have() {
         rules.grants.topics = vec![TopicPattern::parse("room/a").expect("a pattern")];
         let destination = Destination::parse("*.example").expect("a destination");
         rules.grants.http = vec![destination];
+        let feed = Destination::parse("feed.example").expect("a destination");
+        rules.grants.websocket = vec![feed];
     });
     let error = refused(&registry, &component, ASKING);
     let expect = [
         "[route.grants] keyvalue: the bucket \"b\"",
         "[route.grants] topics: room/*",
+        "[route.grants] websocket: x.example:443",
         "[route.grants] timers",
+        "[route.grants] private_addresses",
         "[route.guest] memory_bytes_max = 134217728: right is at most 67108864",
         "[route.websocket] max_message_bytes = 2097152: right is at most 1048576",
     ];
@@ -352,7 +357,9 @@ fn a_manifest_gets_no_more_than_its_tenant_may_have() {
         rules.grants.topics = vec![TopicPattern::any()];
         rules.grants.timers = true;
         let destination = Destination::parse("*.example").expect("a destination");
-        rules.grants.http = vec![destination];
+        rules.grants.http = vec![destination.clone()];
+        rules.grants.websocket = vec![destination];
+        rules.grants.private_addresses = true;
         rules.guest.memory_bytes_max = 128 << 20;
         rules.websocket.max_message_bytes = 2 << 20;
     });
