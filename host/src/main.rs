@@ -3,6 +3,7 @@
 
 mod cli;
 mod process;
+mod scaffold;
 mod serve;
 mod telemetry;
 
@@ -20,6 +21,7 @@ use crate::telemetry::LogFormat;
 
 const EXAMPLES: &str = "\
 Examples:
+  wharf new hello                              a folder to begin a handler in
   wharf serve echo.wasm                        one handler on every path of http://127.0.0.1:8080
   wharf serve chat.wasm --instance '{path}'    sessions on the same path share an instance
   wharf serve --config wharf.toml              routes, limits, TLS and pages from a file
@@ -85,6 +87,8 @@ enum Command {
     /// Runs a server until it is told to stop.
     #[command(after_long_help = SERVE_EXAMPLES, override_usage = SERVE_USAGE)]
     Serve(Serve),
+    /// Makes a folder with a handler in Rust that builds and serves as it is.
+    New(scaffold::New),
     /// Says whether a component would run, and why not.
     #[command(after_long_help = CHECK_HELP)]
     Check(Check),
@@ -188,6 +192,9 @@ fn sandbox(text: &str) -> Result<Sandbox, String> {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::New(new) => scaffold::run(&new)
+            .and_then(|said| Ok(writeln!(std::io::stdout(), "{said}")?))
+            .map(|()| ExitCode::SUCCESS),
         Command::Check(check) => inspect(&check.component),
         Command::Compile(arguments) => compile(&arguments),
         Command::Launch(arguments) => launcher::run(&arguments),
