@@ -48,6 +48,26 @@ async fn the_line(server: &Child, fits: impl Fn(&Value) -> bool) -> Value {
 }
 
 #[test]
+fn a_handler_without_wasi_knows_what_time_it_is() {
+    covers("clocks.coarse");
+    scenario(async {
+        let server = start(&Site::new().mount(envoy("/"))).await;
+        let mut peer = Peer::connect(server.address, "/").await;
+        let mut before = 0;
+        for _ in 0..3 {
+            let since_1970 = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+            peer.send_text("clock").await;
+            let answer = peer.text().await;
+            let (server, unix) = answer.split_once(' ').unwrap();
+            let (server, unix): (u64, u64) = (server.parse().unwrap(), unix.parse().unwrap());
+            assert!(server >= before, "{answer} after {before}");
+            assert!((since_1970..since_1970 + 60).contains(&unix), "{answer}");
+            before = server;
+        }
+    });
+}
+
+#[test]
 fn what_a_handler_logs_says_of_whom_it_is() {
     covers("log.tenant");
     scenario(async {
@@ -179,6 +199,51 @@ fn settings_and_secrets_reach_the_handler_and_secrets_nothing_else() {
 }
 
 #[test]
+fn a_handler_that_guesses_finds_no_setting_but_its_own() {
+    covers("guest.settings");
+    alone(async {
+        let theirs = "s3cr3t-of-the-other";
+        let folder = Folder::new();
+        folder.write("token.txt", format!("{theirs}\n"));
+        let victim = envoy("/victim").set("tenant", "victim");
+        let victim = victim.secret_file("token", "token.txt");
+        let hostile = envoy("/").set("tenant", "hostile");
+        let server = Child::start_in(folder, &Site::new().mount(victim).mount(hostile));
+        let mut peer = Peer::connect(server.address, "/").await;
+        let mut guesses: Vec<String> = [
+            "token",
+            "TOKEN",
+            "token.txt",
+            "../token",
+            "victim/token",
+            "/victim/token",
+            "victim.token",
+            "route.secrets.token",
+            "token\0",
+            "\u{2024}token",
+            "PATH",
+            "HOME",
+            "",
+            " ",
+            "*",
+            "%",
+        ]
+        .map(str::to_owned)
+        .into();
+        guesses.extend((0..1_000).map(|number| format!("token{number}")));
+        guesses.push("t".repeat(1_000_000));
+        for guess in &guesses {
+            ask(&mut peer, &format!("get {guess}"), "none").await;
+        }
+        ask(&mut peer, "all", "greeting=hello").await;
+        let log = server.log();
+        assert!(!log.contains(theirs) && !log.contains("tttttttt"), "{log}");
+        figure("guest.settings", format!("0 of {} guesses", guesses.len()));
+        server.assert_healthy();
+    });
+}
+
+#[test]
 fn a_secret_that_is_not_there_is_an_error_with_its_line() {
     covers("config.settings");
     let folder = Folder::new();
@@ -195,8 +260,7 @@ fn a_secret_that_is_not_there_is_an_error_with_its_line() {
 
 #[test]
 fn logging_and_settings_are_refused_by_name_where_they_were_not_granted() {
-    covers("log.tenant");
-    covers("config.settings");
+    covers("outside.granted");
     let folder = Folder::new();
     let site = Site::new().mount(Mount::new("/", "envoy"));
     let config = folder.write("wharf.toml", site.toml());

@@ -80,6 +80,10 @@ pub(crate) const PROMISES: &[Promise] = &[
         "`session.close`; `on-close` always runs, exactly once, with code, reason, clean, initiator",
     ),
     behaviour(
+        "keepalive.paused",
+        "While reading is paused, keepalive does not count the time against the peer; a dead peer is cut at the ping timeout all the same",
+    ),
+    behaviour(
         "keepalive.mutable",
         "`set-ping-interval`, `set-timeout`: the pinger restarts",
     ),
@@ -646,6 +650,18 @@ pub(crate) const PROMISES: &[Promise] = &[
         "http.limits",
         "upstreams that never answer, stall, break off, send without end or noise, and a handler that opens connections without end: an error that says so, in time; + 2 MiB; another tenant connects",
     ),
+    behaviour(
+        "outside.granted",
+        "a component that imports the log or settings without their grant is refused by name",
+    ),
+    fault(
+        "guest.settings",
+        "asks for settings and secrets of others, by every name that it can guess, and with names of a mebibyte: none; what it asked stands in no log",
+    ),
+    behaviour(
+        "capabilities.complete",
+        "Each capability has a grant, an example, tests through a real client, a row in the README's table, and its hostile guest",
+    ),
     // Operating.
     behaviour(
         "admin.health",
@@ -747,6 +763,22 @@ pub(crate) const PROMISES: &[Promise] = &[
     behaviour(
         "client.sleep",
         "an instance that sleeps keeps its connections; the next message wakes it",
+    ),
+    behaviour(
+        "sdk.new",
+        "`wharf new`: a handler that builds and serves as it is; nothing is overwritten",
+    ),
+    behaviour(
+        "sdk.languages",
+        "topics, keys and values, timers, attachments, HTTP and WebSockets to others from C and from JavaScript",
+    ),
+    behaviour(
+        "client.swap",
+        "WebSockets that a handler opened stay open through its versions, and go with one that drains or restarts",
+    ),
+    behaviour(
+        "client.raw",
+        "on a raw route a handler sees the control frames of what it opened, and answers them",
     ),
     fault(
         "client.limits",
