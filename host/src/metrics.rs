@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use wharf_protocol::{Ending, Initiator};
@@ -224,8 +225,13 @@ impl Counts {
 
     /// A message is on its way to a socket.
     pub(crate) fn send(&self, bytes: usize) {
+        self.send_all(1, bytes);
+    }
+
+    /// Some messages are on their way to a socket.
+    pub(crate) fn send_all(&self, messages: usize, bytes: usize) {
         let mut figures = self.figures.borrow_mut();
-        figures.messages_out += 1;
+        figures.messages_out += messages as u64;
         figures.bytes_out += bytes as u64;
     }
 
@@ -289,6 +295,26 @@ impl Counts {
 
 /// A route's version on trial, and how far it is.
 pub(crate) type VersionKey = (RouteKey, u64, Stage);
+
+/// What topics have done since the server started; shared by all workers, who add what a guest call
+/// caused at once.
+#[derive(Debug, Default)]
+pub(crate) struct TopicCounters {
+    /// Messages that were queued for a member, or written.
+    pub(crate) deliveries: AtomicU64,
+    /// Messages that a member did not get: it had no room, or was closing.
+    pub(crate) dropped: AtomicU64,
+}
+
+impl TopicCounters {
+    /// Counts what became of some deliveries.
+    pub(crate) fn add(&self, deliveries: u64, dropped: u64) {
+        self.deliveries.fetch_add(deliveries, Ordering::Relaxed);
+        if dropped > 0 {
+            self.dropped.fetch_add(dropped, Ordering::Relaxed);
+        }
+    }
+}
 
 /// A tenant, and what its route is called.
 pub(crate) type RouteKey = (Arc<str>, Arc<str>);

@@ -4,13 +4,19 @@
 //! Holds handles only; the bytes stay in their outboxes.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use wharf_protocol::MessageKind;
 
 use super::Outbox;
+use super::joined::{Audience, Joined, Way};
+use crate::metrics::TopicCounters;
 
 /// The outboxes of one worker that have bytes to write.
 #[derive(Default)]
 pub(crate) struct Cork {
     waiting: RefCell<Vec<Outbox>>,
+    joined: Joined,
     calls: Cell<u32>,
 }
 
@@ -30,8 +36,29 @@ impl Cork {
         self.waiting.borrow_mut().push(outbox);
     }
 
+    /// Sends a message to many sessions, but not to `except`, if there is room in their queues when
+    /// it is their turn. Text has to be UTF-8.
+    pub(crate) fn join(
+        &self,
+        audience: &Audience,
+        message: (MessageKind, &[u8]),
+        except: Option<u64>,
+        counters: &Arc<TopicCounters>,
+    ) {
+        self.joined.add(audience, message, except, counters);
+    }
+
+    /// Puts what was joined for many into the queue of each, so that what is sent now comes behind.
+    #[inline]
+    pub(crate) fn settle(&self) {
+        if self.joined.waits() {
+            self.joined.hand_out(Way::Queue);
+        }
+    }
+
     /// Writes what was collected.
     pub(crate) fn release(&self) {
+        self.joined.hand_out(Way::Write);
         // Writing wakes tasks and calls no one, so nothing is added meanwhile.
         for outbox in self.waiting.borrow_mut().drain(..) {
             outbox.write_now();

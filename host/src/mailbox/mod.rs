@@ -6,6 +6,7 @@
 mod cork;
 mod facts;
 mod inbox;
+mod joined;
 mod lane;
 mod members;
 mod outbox;
@@ -17,6 +18,7 @@ use self::inbox::SpareBatches;
 pub(crate) use self::inbox::{
     Batch, Connecting, ControlCall, Inbox, InboxClosed, Incoming, TimerCall, Work,
 };
+pub(crate) use self::joined::Audience;
 pub(crate) use self::lane::Lane;
 pub(crate) use self::members::Members;
 pub(crate) use self::outbox::{Outbox, OutboxConfig, OutboxParts, SendError, SlowReader, Stop};

@@ -4,6 +4,8 @@
 //! session's own task. It never calls either of them; it wakes the task by its waker. All of it
 //! lives on one worker thread.
 
+mod shared;
+
 use std::cell::{Cell, Ref, RefCell, RefMut};
 use std::future::poll_fn;
 use std::rc::{Rc, Weak};
@@ -11,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use wharf_protocol::{
-    Broadcast, CONTROL_BYTES_MAX, Cause, Connection, Initiator, Instant, MessageKind, Phase,
+    CONTROL_BYTES_MAX, Cause, Connection, Initiator, Instant, MessageKind, Phase,
 };
 
 use super::inbox::MESSAGE_COST_BYTES;
@@ -22,7 +24,7 @@ use crate::request::Request;
 use crate::wire::Wire;
 
 /// A batch of answers is written early once it has grown to this.
-const CORK_BYTES_MAX: usize = 64 * 1024;
+pub(super) const CORK_BYTES_MAX: usize = 64 * 1024;
 
 /// From here on a copy costs more than a write of its own may.
 const DIRECT_BYTES_MIN: usize = 8 * 1024;
@@ -277,6 +279,7 @@ impl Outbox {
     }
 
     fn send_now(&self, kind: MessageKind, payload: &[u8]) -> Result<(), SendError> {
+        self.settle();
         let limit = self.0.route.config.message_bytes_max;
         if payload.len() > limit {
             return Err(SendError::TooLarge(limit as u64));
@@ -311,39 +314,16 @@ impl Outbox {
         Ok(())
     }
 
-    /// Queues a message that goes to others too, if there is room now. No refusal counts against
-    /// the handler: it does not know how full each member of a topic is.
-    pub(crate) fn try_broadcast(&self, message: &mut Broadcast<'_>) -> Result<(), SendError> {
-        let bytes = message.payload().len();
-        let mut wire = self.0.wire.borrow_mut();
-        if !wire.connection().may_send() {
-            return Err(SendError::Closed);
-        }
-        if self.is_over_budget() {
-            self.counts().change(|figures| figures.sends_refused += 1);
-            return Err(SendError::Full);
-        }
-        if !self.has_room(&wire, bytes) {
-            self.write(&mut wire);
-            if !self.has_room(&wire, bytes) {
-                self.counts().change(|figures| figures.sends_refused += 1);
-                return Err(SendError::Full);
-            }
-        }
-        let (connection, out) = wire.protocol(&self.0.lane.buffers);
-        let sent = connection.broadcast(message, out);
-        sent.map_err(|_| SendError::Closed)?;
-        self.count_sent(bytes);
-        if wire.queued_bytes() >= CORK_BYTES_MAX {
-            self.write(&mut wire);
-        }
-        self.cork(&wire);
-        Ok(())
+    /// What is joined for many comes before this.
+    #[inline]
+    fn settle(&self) {
+        self.0.lane.cork.settle();
     }
 
     /// Whether messages of so many bytes in all fit into the queue, once what waits was tried to be
     /// written.
     pub(crate) fn make_room(&self, bytes: usize) -> bool {
+        self.settle();
         self.write_now();
         self.queued_bytes() + bytes <= self.0.route.config.outbox_bytes_max
     }
@@ -399,12 +379,14 @@ impl Outbox {
 
     /// Waits until all that was queued has been written, for the write timeout at most.
     pub(crate) async fn flushed(&self) -> Result<(), SendError> {
+        self.settle();
         self.write_now();
         self.wait_until(|wire| wire.queued_bytes() == 0).await
     }
 
     /// Bytes queued and not yet taken by the socket.
     pub(crate) fn queued_bytes(&self) -> usize {
+        self.settle();
         self.0.wire.borrow().queued_bytes()
     }
 
@@ -423,6 +405,7 @@ impl Outbox {
     }
 
     fn start_close(&self, close: impl FnOnce(&mut Connection, Instant, &mut Vec<u8>)) {
+        self.settle();
         let now = self.0.lane.clock.now();
         let mut wire = self.0.wire.borrow_mut();
         let (connection, out) = wire.protocol(&self.0.lane.buffers);
@@ -443,6 +426,7 @@ impl Outbox {
     }
 
     fn try_control(&self, payload: &[u8], send: SendControl) -> Result<(), SendError> {
+        self.settle();
         let mut wire = self.0.wire.borrow_mut();
         if !self.has_room(&wire, payload.len()) {
             self.write(&mut wire);

@@ -238,7 +238,8 @@ impl Hub {
         let Some(topic) = self.topic(&name.tenant, &name.name) else {
             return 0;
         };
-        let mut tally = topic.deliver(delivery);
+        let here = topic.deliver(delivery, &self.lane, &self.counters);
+        let mut missed = 0;
         if let Some(message) = message {
             let members: Vec<usize> = (0..self.links.workers())
                 .map(|worker| topic.members_at(worker))
@@ -250,7 +251,7 @@ impl Hub {
                 }
                 // The other worker is a slow consumer: its members see the gap by the numbers.
                 if self.under_way(&name.tenant) > RELAY_BYTES_MAX + cost {
-                    tally.dropped += count as u64;
+                    missed += count as u64;
                     continue;
                 }
                 let deed = Deed::Deliver {
@@ -260,8 +261,8 @@ impl Hub {
                 self.send(worker, name, deed, cost);
             }
         }
-        self.count(tally);
-        tally.queued + tally.dropped
+        self.counters.add(0, missed);
+        here + missed
     }
 
     /// Numbers and keeps a message of a topic whose home is here, unless the tenant may have no more
@@ -334,11 +335,7 @@ impl Hub {
     }
 
     pub(super) fn count(&self, tally: Tally) {
-        let counters = &self.counters;
-        counters
-            .deliveries
-            .fetch_add(tally.queued, Ordering::Relaxed);
-        counters.dropped.fetch_add(tally.dropped, Ordering::Relaxed);
+        self.counters.add(tally.queued, tally.dropped);
     }
 
     fn tell_others(&mut self, name: &TopicName, cost: usize, deed: impl Fn() -> Deed) {

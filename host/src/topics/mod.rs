@@ -21,7 +21,6 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll, Waker};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
@@ -35,6 +34,7 @@ use self::topic::Delivery;
 use crate::catalog::TopicRule;
 use crate::clock::Armed;
 use crate::mailbox::{Lane, Outbox};
+pub(crate) use crate::metrics::TopicCounters;
 
 /// Topics that one session may be a member of.
 pub(crate) const SESSION_TOPICS_MAX: usize = 128;
@@ -53,15 +53,6 @@ pub(crate) enum TopicError {
     Limit(u64),
     /// The session is closing or closed.
     Closed,
-}
-
-/// What is counted while the server runs; shared by all workers.
-#[derive(Debug, Default)]
-pub(crate) struct TopicCounters {
-    /// Messages that were queued for a member.
-    pub(crate) deliveries: AtomicU64,
-    /// Messages that a member did not get: it had no room, or was closing.
-    pub(crate) dropped: AtomicU64,
 }
 
 /// What a worker's topics are made of.

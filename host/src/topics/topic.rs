@@ -2,6 +2,7 @@
 //! gets to those here. Knows no other topic and sends nothing to other workers.
 
 use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use wharf_protocol::{Broadcast, Instant, MessageKind};
@@ -13,7 +14,8 @@ use super::position::{Position, RECOVER_SUBPROTOCOL};
 use super::relay::TopicName;
 use crate::catalog::TopicSettings;
 use crate::id::random_u64;
-use crate::mailbox::{Lane, Outbox};
+use crate::mailbox::{Audience, Lane, Outbox};
+use crate::metrics::TopicCounters;
 
 /// One topic.
 pub(super) struct Topic {
@@ -25,9 +27,12 @@ pub(super) struct Topic {
     roster: BTreeMap<u64, Arc<str>>,
     /// How many members each worker has.
     by_worker: Box<[usize]>,
-    here: Vec<Member>,
-    /// Where each of them stands in `here`.
-    places: HashMap<u64, usize>,
+    /// The members whose sessions live on this worker, but for those that recover.
+    here: Audience,
+    /// Members here that keep positions.
+    recovering: Vec<Recovering>,
+    /// Where each member here stands in its list.
+    places: HashMap<u64, Place>,
     /// At home, if the topic has a history.
     pub(super) history: Option<History>,
     pub(super) budget: Option<Budget>,
@@ -35,11 +40,15 @@ pub(super) struct Topic {
     pub(super) looked_at: Option<Instant>,
 }
 
-/// A member whose session lives on this worker.
-struct Member {
+#[derive(Clone, Copy)]
+enum Place {
+    Here(usize),
+    Recovering(usize),
+}
+
+/// A member that keeps positions.
+struct Recovering {
     outbox: Outbox,
-    /// It keeps positions.
-    recovers: bool,
     /// The home has not said yet what it missed; what comes before that is part of it.
     awaits_resumption: bool,
 }
@@ -85,7 +94,8 @@ impl Topic {
             home,
             roster: BTreeMap::new(),
             by_worker: vec![0; workers].into(),
-            here: Vec::new(),
+            here: Audience::default(),
+            recovering: Vec::new(),
             places: HashMap::new(),
             history: numbers.then(|| History::new(random_u64())),
             budget: budget.map(|bytes_per_second_max| Budget::new(bytes_per_second_max, now)),
@@ -148,11 +158,20 @@ impl Topic {
     pub(super) fn strike(&mut self, worker: usize, session: u64) -> Option<Arc<str>> {
         let info = self.roster.remove(&session)?;
         self.by_worker[worker] -= 1;
-        if let Some(place) = self.places.remove(&session) {
-            self.here.swap_remove(place);
-            if let Some(moved) = self.here.get(place) {
-                self.places.insert(moved.outbox.id(), place);
+        match self.places.remove(&session) {
+            Some(place @ Place::Here(index)) => {
+                let here = Rc::make_mut(&mut self.here);
+                here.swap_remove(index);
+                let moved = here.get(index).map(Outbox::id);
+                self.places.extend(moved.map(|moved| (moved, place)));
             }
+            Some(place @ Place::Recovering(index)) => {
+                self.recovering.swap_remove(index);
+                let moved = self.recovering.get(index);
+                let moved = moved.map(|member| (member.outbox.id(), place));
+                self.places.extend(moved);
+            }
+            None => {}
         }
         Some(info)
     }
@@ -161,40 +180,57 @@ impl Topic {
     pub(super) fn add(&mut self, outbox: &Outbox) -> bool {
         let recovers = self.settings.has_history()
             && outbox.subprotocol().as_deref() == Some(RECOVER_SUBPROTOCOL);
-        self.places.insert(outbox.id(), self.here.len());
-        self.here.push(Member {
-            outbox: outbox.clone(),
-            recovers,
-            awaits_resumption: recovers,
-        });
+        let place = if recovers {
+            self.recovering.push(Recovering {
+                outbox: outbox.clone(),
+                awaits_resumption: true,
+            });
+            Place::Recovering(self.recovering.len() - 1)
+        } else {
+            Rc::make_mut(&mut self.here).push(outbox.clone());
+            Place::Here(self.here.len() - 1)
+        };
+        self.places.insert(outbox.id(), place);
         recovers
     }
 
-    /// Queues a message for the members here.
-    pub(super) fn deliver(&self, delivery: &Delivery<'_>) -> Tally {
-        let mut bare = Broadcast::new(delivery.kind, delivery.payload);
-        let numbered = delivery
-            .at
-            .filter(|_| self.here.iter().any(|member| member.recovers));
-        let [full, empty] = match numbered {
-            Some(at) => [
-                envelope::message(&self.name.name, at, delivery.kind, delivery.payload),
-                envelope::place(&self.name.name, at, None),
-            ],
-            None => Default::default(),
+    /// Gives a message to the members here, for how many it is. What becomes of it is counted when
+    /// what is joined leaves.
+    pub(super) fn deliver(
+        &self,
+        delivery: &Delivery<'_>,
+        lane: &Lane,
+        counters: &Arc<TopicCounters>,
+    ) -> u64 {
+        if !self.here.is_empty() {
+            let message = (delivery.kind, delivery.payload);
+            lane.cork
+                .join(&self.here, message, delivery.except, counters);
+        }
+        let numbered = self.deliver_numbered(delivery);
+        counters.add(numbered.queued, numbered.dropped);
+        self.here.len() as u64 + numbered.queued + numbered.dropped
+    }
+
+    /// Queues a message for those that keep positions.
+    fn deliver_numbered(&self, delivery: &Delivery<'_>) -> Tally {
+        let mut tally = Tally::default();
+        let Some(at) = delivery.at.filter(|_| !self.recovering.is_empty()) else {
+            return tally;
         };
+        let name = &self.name.name;
+        let full = envelope::message(name, at, delivery.kind, delivery.payload);
+        // Whom it is not for needs to know that this number is not missing.
+        let empty = envelope::place(name, at, None);
         let mut full = Broadcast::new(MessageKind::Text, full.as_bytes());
         let mut empty = Broadcast::new(MessageKind::Text, empty.as_bytes());
-        let mut tally = Tally::default();
-        for member in &self.here {
-            let excepted = delivery.except == Some(member.outbox.id());
-            let form = match (member.recovers, excepted) {
-                (false, false) => &mut bare,
-                (false, true) => continue,
-                _ if member.awaits_resumption => continue,
-                (true, false) => &mut full,
-                // It needs to know that this number is not missing.
-                (true, true) => &mut empty,
+        for member in &self.recovering {
+            if member.awaits_resumption {
+                continue;
+            }
+            let form = match delivery.except == Some(member.outbox.id()) {
+                true => &mut empty,
+                false => &mut full,
             };
             tally.count(member.outbox.try_broadcast(form).is_ok());
         }
@@ -204,13 +240,15 @@ impl Topic {
     /// Tells the members here who joined or left, if the topic is to say so.
     pub(super) fn announce(&self, lane: &Lane, change: Change, who: u64, info: &str) -> Tally {
         let mut tally = Tally::default();
-        if !self.settings.announce || self.here.is_empty() {
+        if !self.settings.announce || self.places.is_empty() {
             return tally;
         }
         let text = envelope::announcement(&self.name.name, change, &lane.session_name(who), info);
         let mut form = Broadcast::new(MessageKind::Text, text.as_bytes());
-        for member in self.here.iter().filter(|member| member.outbox.id() != who) {
-            tally.count(member.outbox.try_broadcast(&mut form).is_ok());
+        let recovering = self.recovering.iter().map(|member| &member.outbox);
+        let members = self.here.iter().chain(recovering);
+        for outbox in members.filter(|outbox| outbox.id() != who) {
+            tally.count(outbox.try_broadcast(&mut form).is_ok());
         }
         tally
     }
@@ -220,8 +258,10 @@ impl Topic {
     pub(super) fn resume(&mut self, session: u64, resumption: &Resumption) -> Tally {
         let mut tally = Tally::default();
         let topic = self.name.name.clone();
-        let place = self.places.get(&session);
-        let Some(member) = place.and_then(|place| self.here.get_mut(*place)) else {
+        let Some(Place::Recovering(place)) = self.places.get(&session) else {
+            return tally;
+        };
+        let Some(member) = self.recovering.get_mut(*place) else {
             return tally;
         };
         if !std::mem::take(&mut member.awaits_resumption) {

@@ -131,25 +131,57 @@ impl Wire {
         (kind, payload): (MessageKind, &[u8]),
         buffers: &Buffers,
     ) -> Option<Poll<io::Result<()>>> {
-        if self.blocked || self.queued_bytes() > 0 {
+        if !self.is_clear() {
             return None;
         }
         let header = self.connection.plain_header(kind, payload.len())?;
         let parts = [IoSlice::new(&header), IoSlice::new(payload)];
-        let taken = match Pin::new(&mut self.socket).poll_write_vectored(context, &parts) {
+        let taken = Pin::new(&mut self.socket).poll_write_vectored(context, &parts);
+        Some(self.poll_rest(context, taken, [&header, payload], buffers))
+    }
+
+    /// As [`Wire::poll_send_directly`], with frames that may leave as they are.
+    pub(crate) fn poll_write_directly(
+        &mut self,
+        context: &mut Context<'_>,
+        frames: &[u8],
+        buffers: &Buffers,
+    ) -> Option<Poll<io::Result<()>>> {
+        if !self.is_clear() {
+            return None;
+        }
+        let taken = Pin::new(&mut self.socket).poll_write(context, frames);
+        Some(self.poll_rest(context, taken, [frames, &[]], buffers))
+    }
+
+    /// Whether what is written now comes behind nothing else.
+    fn is_clear(&self) -> bool {
+        !self.blocked && self.queued_bytes() == 0
+    }
+
+    /// The socket was offered two parts, one behind the other, and has taken some of it: what it
+    /// has not taken waits.
+    fn poll_rest(
+        &mut self,
+        context: &mut Context<'_>,
+        taken: Poll<io::Result<usize>>,
+        [first, second]: [&[u8]; 2],
+        buffers: &Buffers,
+    ) -> Poll<io::Result<()>> {
+        let taken = match taken {
             Poll::Ready(Ok(count)) => count,
             // Whatever is wrong shows again below.
             Poll::Ready(Err(_)) | Poll::Pending => 0,
         };
-        if taken == header.len() + payload.len() {
+        if taken == first.len() + second.len() {
             let flushed = Pin::new(&mut self.socket).poll_flush(context);
             self.blocked = flushed.is_pending();
-            return Some(flushed);
+            return flushed;
         }
         let (_, out) = self.protocol(buffers);
-        out.extend_from_slice(&header[taken.min(header.len())..]);
-        out.extend_from_slice(&payload[taken.saturating_sub(header.len())..]);
-        Some(self.poll_flush(context, buffers))
+        out.extend_from_slice(&first[taken.min(first.len())..]);
+        out.extend_from_slice(&second[taken.saturating_sub(first.len())..]);
+        self.poll_flush(context, buffers)
     }
 
     /// Writes all that waits. `Ready(Ok)` means that nothing waits any more; the buffer has then

@@ -46,9 +46,15 @@ impl<'a> Broadcast<'a> {
         usize::from(!self.plain.is_empty()) + self.deflated.len()
     }
 
+    /// Appends the uncompressed frame of a message to `out`, for connections that
+    /// [send it as it is](Connection::sends_plain). The payload is the frame's end.
+    pub fn append_plain(kind: MessageKind, payload: &[u8], out: &mut Vec<u8>) {
+        append_frame(kind, false, payload, out);
+    }
+
     fn plain(&mut self) -> &[u8] {
         if self.plain.is_empty() {
-            self.plain = framed(self.kind, false, self.payload);
+            append_frame(self.kind, false, self.payload, &mut self.plain);
         }
         &self.plain
     }
@@ -62,7 +68,8 @@ impl<'a> Broadcast<'a> {
             };
             let mut body = Vec::new();
             Compressor::new(direction, form.level).compress(self.payload, &mut body);
-            let frame = framed(self.kind, true, &body);
+            let mut frame = Vec::new();
+            append_frame(self.kind, true, &body, &mut frame);
             self.deflated.push((form, frame));
             self.deflated.len() - 1
         });
@@ -70,14 +77,16 @@ impl<'a> Broadcast<'a> {
     }
 }
 
-fn framed(kind: MessageKind, compressed: bool, body: &[u8]) -> Vec<u8> {
+fn append_frame(kind: MessageKind, compressed: bool, body: &[u8], out: &mut Vec<u8>) {
     let opcode = match kind {
         MessageKind::Text => Opcode::Text,
         MessageKind::Binary => Opcode::Binary,
     };
     let mut header = [0; HEADER_BYTES_MAX];
     let header_bytes = frame::write_header(&mut header, opcode, compressed, body.len(), None);
-    [&header[..header_bytes], body].concat()
+    out.reserve(header_bytes + body.len());
+    out.extend_from_slice(&header[..header_bytes]);
+    out.extend_from_slice(body);
 }
 
 impl Connection {

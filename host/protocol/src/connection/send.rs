@@ -91,12 +91,19 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether messages of up to so many bytes leave as they are, in the frames that
+    /// [`Broadcast::append_plain`](super::Broadcast::append_plain) makes.
+    #[inline]
+    pub fn sends_plain(&self, payload_bytes: usize) -> bool {
+        let compresses = self.deflate.is_some() && payload_bytes >= self.config.compress_min_bytes;
+        self.may_send() && !compresses && self.mask_keys.is_none()
+    }
+
     /// The header of a message that may leave as it is, without a copy: the
     /// driver writes it, and the payload right behind it. `None` where
     /// [`Connection::send`] would change the payload, or refuse it.
     pub fn plain_header(&self, kind: MessageKind, payload_bytes: usize) -> Option<PlainHeader> {
-        let compresses = self.deflate.is_some() && payload_bytes >= self.config.compress_min_bytes;
-        if !self.may_send() || compresses || self.mask_keys.is_some() {
+        if !self.sends_plain(payload_bytes) {
             return None;
         }
         let mut bytes = [0; HEADER_BYTES_MAX];

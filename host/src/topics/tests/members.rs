@@ -204,3 +204,90 @@ fn a_session_that_is_closing_is_no_member() {
     }
     assert_eq!(bench.join(&lost, "t", ""), Err(TopicError::Closed));
 }
+
+/// Publishes without an end of the guest call.
+fn publish_within(bench: &Bench, topic: &str, text: &str, except: Option<&Client>) {
+    let message = (MessageKind::Text, text.as_bytes());
+    let except = except.map(|client| client.outbox.id());
+    let published = bench.workers[0].publish(&tenant("acme"), topic, message, except);
+    assert!(published.is_ok());
+}
+
+#[test]
+fn what_one_call_publishes_and_sends_arrives_in_its_order() {
+    let bench = Bench::new(1);
+    let mut both = bench.member(on(0), "t", "");
+    assert_eq!(bench.join(&both, "u", ""), Ok(()));
+    let mut other = bench.member(on(0), "t", "");
+    publish_within(&bench, "t", "1", None);
+    publish_within(&bench, "t", "2", Some(&both));
+    publish_within(&bench, "u", "3", None);
+    publish_within(&bench, "t", "4", None);
+    let sent = both.outbox.try_send(MessageKind::Text, b"5");
+    assert_eq!(sent, Ok(()));
+    publish_within(&bench, "t", "6", None);
+    bench.settle();
+    assert_eq!(both.received(), ["1", "3", "4", "5", "6"]);
+    assert_eq!(other.received(), ["1", "2", "4", "6"]);
+    assert_eq!(bench.counters.deliveries.load(Ordering::Relaxed), 8);
+}
+
+#[test]
+fn what_is_joined_is_for_those_who_were_members_then() {
+    let bench = Bench::new(1);
+    let mut leaves = bench.member(on(0), "t", "");
+    let mut stays = bench.member(on(0), "t", "");
+    let mut comes = bench.client(on(0));
+    publish_within(&bench, "t", "before", None);
+    bench.workers[0].unsubscribe(&tenant("acme"), leaves.outbox.id(), "t");
+    let joined = bench.workers[0].subscribe(&tenant("acme"), &comes.outbox, "t", "");
+    assert_eq!(joined, Ok(()));
+    publish_within(&bench, "t", "after", None);
+    stays.outbox.close(1000, "");
+    publish_within(&bench, "t", "too late for one", None);
+    bench.settle();
+    assert_eq!(leaves.received(), ["before"]);
+    assert_eq!(comes.received(), ["after", "too late for one"]);
+    let received = stays.received();
+    assert_eq!(received[..2], ["before", "after"]);
+    assert_eq!(received.len(), 3, "and the close frame");
+    assert_eq!(bench.dropped(), 1);
+}
+
+#[test]
+fn of_what_is_joined_a_slow_member_gets_what_there_is_room_for() {
+    let bench = Bench::new(1);
+    let mut fast = bench.member(on(0), "t", "");
+    let mut slow = bench.member(
+        Kind {
+            socket_bytes: 64,
+            outbox_bytes: 300,
+            ..on(0)
+        },
+        "t",
+        "",
+    );
+    let texts: Vec<String> = (0..1_000).map(|number| format!("{number:0100}")).collect();
+    for text in &texts {
+        publish_within(&bench, "t", text, None);
+    }
+    bench.settle();
+    // More than a socket takes at once here.
+    let mut got = fast.received();
+    while fast.outbox.queued_bytes() > 0 {
+        fast.turn(&bench.workers[0]);
+        got.extend(fast.received());
+    }
+    assert_eq!(got, texts, "all, in order");
+    let mut got = slow.received();
+    while slow.outbox.queued_bytes() > 0 {
+        slow.turn(&bench.workers[0]);
+        got.extend(slow.received());
+    }
+    assert_eq!(got, texts[..got.len()], "the first, in order");
+    assert!((2..10).contains(&got.len()), "{}", got.len());
+    let counters = &bench.counters;
+    let deliveries = counters.deliveries.load(Ordering::Relaxed);
+    assert_eq!(deliveries, 1_000 + got.len() as u64);
+    assert_eq!(bench.dropped(), 1_000 - got.len() as u64);
+}
