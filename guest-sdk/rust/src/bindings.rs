@@ -46,6 +46,18 @@ pub mod raw {
     });
 }
 
+/// Batches in two lists: the world `packed`. Apart, so that a handler of other worlds does not
+/// export it.
+pub mod packed {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "wharf:websocket/packed",
+        pub_export_macro: true,
+        export_macro_name: "export_packed",
+        default_bindings_module: "wharf_guest::bindings::packed",
+    });
+}
+
 /// State for the next version: the world `lasting`. Apart, as `timed` is.
 pub mod lasting {
     wit_bindgen::generate!({

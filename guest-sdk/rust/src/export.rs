@@ -35,6 +35,24 @@ pub fn deliver<H: Handler>(handler: &mut H, batch: &[Delivery]) {
     }
 }
 
+/// Hands a packed batch to the handler, message by message.
+///
+/// # Panics
+/// If the host breaks its word about the lists.
+pub fn deliver_packed<H: Handler>(handler: &mut H, index: &[u64], mut payloads: &[u8]) {
+    for entry in index.chunks_exact(2) {
+        let (session, form) = (Session::from_id(entry[0]), entry[1]);
+        let (payload, rest) = payloads.split_at((form >> 1) as usize);
+        payloads = rest;
+        let message = match form & 1 {
+            // SAFETY: the host has checked it, as every text that it passes.
+            1 => Message::Text(unsafe { std::str::from_utf8_unchecked(payload) }),
+            _ => Message::Binary(payload),
+        };
+        handler.on_message(session, message);
+    }
+}
+
 /// The decision about a handshake in the words of the bindings.
 ///
 /// # Errors
@@ -202,6 +220,27 @@ macro_rules! export {
             }
 
             $crate::bindings::export_handler!(WharfExport with_types_in $crate::bindings);
+        };
+
+        const _: () = {
+            use $crate::bindings::packed::exports::wharf::websocket::packed_handler as wire;
+
+            impl wire::Guest for WharfExport {
+                fn on_packed_messages(
+                    index: ::std::vec::Vec<u64>,
+                    payloads: ::std::vec::Vec<u8>,
+                ) {
+                    WHARF_INSTANCE.with(|instance| {
+                        instance.with(|handler| {
+                            $crate::deliver_packed(handler, &index, &payloads)
+                        })
+                    });
+                }
+            }
+
+            $crate::bindings::packed::export_packed!(
+                WharfExport with_types_in $crate::bindings::packed
+            );
         };
     };
 }

@@ -121,7 +121,7 @@ pub use connect::{Acceptance, Handshake, Rejection};
 pub use control::control;
 pub use control::{CloseReason, ControlHandler};
 #[doc(hidden)]
-pub use export::{Instance, deliver, reject};
+pub use export::{Instance, deliver, deliver_packed, reject};
 pub use handover::Handover;
 pub use message::Message;
 pub use session::Session;

@@ -25,6 +25,7 @@ const PAGE_BYTES: u64 = 64 << 10;
 /// Parameters and results of what a handler exports.
 pub(super) type OnOpen = (u64,);
 pub(super) type OnMessages = (&'static [Delivery<'static>],);
+pub(super) type OnPacked = (&'static [u64], &'static [u8]);
 pub(super) type OnClose = (u64, Ending<&'static str>);
 pub(super) type OnConnect = (UpgradeRequest<&'static str, &'static [u8]>,);
 pub(super) type OnTimer = (&'static str,);
@@ -223,6 +224,7 @@ impl std::error::Error for ProgramError {}
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Exports {
     pub(super) main: Main,
+    pub(super) on_packed: Option<ComponentExportIndex>,
     pub(super) on_connect: Option<ComponentExportIndex>,
     pub(super) on_timer: Option<ComponentExportIndex>,
     pub(super) on_control: Option<ComponentExportIndex>,
@@ -490,6 +492,7 @@ fn find_exports(component: &Component, names: &[String]) -> Result<Exports, Prog
     };
     Ok(Exports {
         main,
+        on_packed: optional::<OnPacked, ()>(component, "packed-handler", "on-packed-messages")?,
         on_connect: optional::<OnConnect, Connected>(component, "handshake", "on-connect")?,
         on_timer: optional::<OnTimer, ()>(component, "timer-handler", "on-timer")?,
         on_control: optional::<OnControl, ()>(component, "control-handler", "on-control")?,

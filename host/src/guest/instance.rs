@@ -15,7 +15,7 @@ use wharf_protocol::Message;
 use super::call::{CpuMeter, Deadlines};
 use super::examine::{
     Connected, Exports, ImportState, Imported, Main, OnClose, OnConnect, OnControl, OnMessages,
-    OnOpen, OnTimer,
+    OnOpen, OnPacked, OnTimer,
 };
 use super::program::Program;
 use super::started::Started;
@@ -51,6 +51,7 @@ struct Functions {
     on_open: TypedFunc<OnOpen, ()>,
     on_messages: TypedFunc<OnMessages, ()>,
     on_close: TypedFunc<OnClose, ()>,
+    on_packed: Option<TypedFunc<OnPacked, ()>>,
     on_connect: Option<TypedFunc<OnConnect, Connected>>,
     on_timer: Option<TypedFunc<OnTimer, ()>>,
     on_control: Option<TypedFunc<OnControl, ()>>,
@@ -116,6 +117,14 @@ impl Instance {
         if cfg!(feature = "native-echo") {
             batch.echo();
             return Ok(());
+        }
+        if let Some(function) = self.functions.on_packed
+            && let Some((index, payloads)) = batch.packed()
+        {
+            if self.store.data().log.is_some() {
+                self.is_about(batch.only_session());
+            }
+            return self.call(function, (index, payloads)).await;
         }
         self.deliver(batch.iter()).await
     }
@@ -253,6 +262,10 @@ impl Functions {
         instance: &wasmtime::component::Instance,
         store: &mut Store<State>,
     ) -> wasmtime::Result<Self> {
+        let on_packed = match &exports.on_packed {
+            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
+            None => None,
+        };
         let on_connect = match &exports.on_connect {
             Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
             None => None,
@@ -284,6 +297,7 @@ impl Functions {
             on_open: instance.get_typed_func(&mut *store, on_open)?,
             on_messages: instance.get_typed_func(&mut *store, on_messages)?,
             on_close: instance.get_typed_func(&mut *store, on_close)?,
+            on_packed,
             on_connect,
             on_timer,
             on_control,

@@ -113,6 +113,10 @@ pub(crate) struct Batch {
     bytes: Vec<u8>,
     large: Vec<Vec<u8>>,
     entries: Vec<Entry>,
+    /// The session and the form of each, as [`Batch::packed`] gives them.
+    index: Vec<u64>,
+    /// Something was taken out of the middle: the lists have what is in no entry any more.
+    is_torn: bool,
     payload_bytes: usize,
 }
 
@@ -134,6 +138,26 @@ impl Batch {
         self.entries
             .iter()
             .map(|entry| (entry.outbox.id(), self.message(&entry.place)))
+    }
+
+    /// The messages in two lists, if they lie so: for each its session, and its length times two,
+    /// plus one for text; and all payloads. As wit/handler.wit has it.
+    pub(crate) fn packed(&self) -> Option<(&[u64], &[u8])> {
+        if self.is_torn || !self.large.is_empty() {
+            return None;
+        }
+        match (self.texts.as_bytes(), self.bytes.as_slice()) {
+            (texts, []) => Some((&self.index, texts)),
+            ([], bytes) => Some((&self.index, bytes)),
+            _ => None,
+        }
+    }
+
+    /// The session that all messages are from, if it is one.
+    pub(crate) fn only_session(&self) -> Option<u64> {
+        let first = self.entries.first()?.outbox.id();
+        let is_first = |entry: &Entry| entry.outbox.id() == first;
+        self.entries.iter().all(is_first).then_some(first)
     }
 
     fn message(&self, place: &Place) -> Message<'_> {
@@ -167,7 +191,11 @@ impl Batch {
 
     /// Adds a message to a batch of one's own.
     pub(crate) fn push(&mut self, outbox: &Outbox, message: Incoming<'_>) {
-        self.payload_bytes += message.payload_bytes();
+        let payload_bytes = message.payload_bytes();
+        self.payload_bytes += payload_bytes;
+        let is_text = message.kind() == MessageKind::Text;
+        let form = (payload_bytes as u64) << 1 | u64::from(is_text);
+        self.index.extend_from_slice(&[outbox.id(), form]);
         let place = match message {
             Incoming::Lent(Message::Text(text)) => {
                 let start = self.texts.len() as u32;
@@ -227,6 +255,7 @@ impl Batch {
             outbox.finish_in_flight(payload_bytes + MESSAGE_COST_BYTES);
             outbox.counts().finish(1, payload_bytes);
             cost += payload_bytes + MESSAGE_COST_BYTES;
+            self.is_torn = true;
             false
         });
         cost
@@ -253,6 +282,8 @@ impl Batch {
         self.texts.clear();
         self.bytes.clear();
         self.large.clear();
+        self.index.clear();
+        self.is_torn = false;
         self.payload_bytes = 0;
     }
 }
@@ -290,6 +321,13 @@ pub(crate) enum Incoming<'a> {
 }
 
 impl Incoming<'_> {
+    fn kind(&self) -> MessageKind {
+        match self {
+            Self::Lent(message) => message.kind(),
+            Self::Owned(kind, _) => *kind,
+        }
+    }
+
     fn payload_bytes(&self) -> usize {
         match self {
             Self::Lent(message) => message.payload().len(),

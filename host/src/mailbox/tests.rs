@@ -257,3 +257,38 @@ async fn members_are_the_same_set_however_they_are_kept() {
         assert_eq!((members.list(None), members.count()), (vec![], 0));
     }
 }
+
+#[test]
+fn a_batch_of_short_messages_of_one_kind_can_be_packed() {
+    let lane = lane();
+    let (outbox, _peer) = session(&lane, 100);
+    let (other, _other_peer) = session(&lane, 100);
+    let packed = |messages: &[(&Outbox, Message<'_>)]| {
+        let mut batch = Batch::default();
+        for (outbox, message) in messages {
+            batch.push(outbox, Incoming::Lent(*message));
+        }
+        let packed = batch.packed();
+        let owned = packed.map(|(index, payloads)| (index.to_vec(), payloads.to_vec()));
+        (owned, batch.only_session())
+    };
+    let (first, second) = (outbox.id(), other.id());
+    let texts = [
+        (&outbox, Message::Text("ab")),
+        (&other, Message::Text("")),
+        (&outbox, Message::Text("c")),
+    ];
+    let index = vec![first, 2 << 1 | 1, second, 1, first, 1 << 1 | 1];
+    assert_eq!(packed(&texts), (Some((index, b"abc".to_vec())), None));
+    let binary = [(&outbox, Message::Binary(b"abc"))];
+    let index = vec![first, 3 << 1];
+    assert_eq!(
+        packed(&binary),
+        (Some((index, b"abc".to_vec())), Some(first))
+    );
+    let mixed = [
+        (&outbox, Message::Text("a")),
+        (&outbox, Message::Binary(b"b")),
+    ];
+    assert_eq!(packed(&mixed), (None, Some(first)));
+}
