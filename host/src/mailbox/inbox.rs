@@ -112,6 +112,8 @@ pub(crate) struct Batch {
     texts: String,
     bytes: Vec<u8>,
     large: Vec<Vec<u8>>,
+    /// Read buffers that were lent to a message.
+    lent: Vec<Box<[u8]>>,
     entries: Vec<Entry>,
     /// The session and the form of each, as [`Batch::packed`] gives them.
     index: Vec<u64>,
@@ -130,6 +132,8 @@ enum Place {
     Text(Range<u32>),
     Binary(Range<u32>),
     Large(MessageKind, u32),
+    /// Binary, in the read buffer of that index.
+    Lent(u32, Range<u32>),
 }
 
 impl Batch {
@@ -143,7 +147,7 @@ impl Batch {
     /// The messages in two lists, if they lie so: for each its session, and its length times two,
     /// plus one for text; and all payloads. As wit/handler.wit has it.
     pub(crate) fn packed(&self) -> Option<(&[u64], &[u8])> {
-        if self.is_torn || !self.large.is_empty() {
+        if self.is_torn || !self.large.is_empty() || !self.lent.is_empty() {
             return None;
         }
         match (self.texts.as_bytes(), self.bytes.as_slice()) {
@@ -173,6 +177,7 @@ impl Batch {
                     }
                 }
             }
+            Place::Lent(index, range) => Message::Binary(&self.lent[*index as usize][slice(range)]),
         }
     }
 
@@ -211,6 +216,11 @@ impl Batch {
                 self.large.push(payload);
                 Place::Large(kind, self.large.len() as u32 - 1)
             }
+            Incoming::InPlace(buffer, range) => {
+                self.lent.push(buffer);
+                let range = range.start as u32..range.end as u32;
+                Place::Lent(self.lent.len() as u32 - 1, range)
+            }
         };
         let outbox = outbox.clone();
         self.entries.push(Entry { outbox, place });
@@ -222,6 +232,7 @@ impl Batch {
             texts,
             bytes,
             mut large,
+            mut lent,
             entries,
             ..
         } = self;
@@ -230,6 +241,12 @@ impl Batch {
                 Place::Text(range) => (MessageKind::Text, texts[slice(&range)].into()),
                 Place::Binary(range) => (MessageKind::Binary, bytes[slice(&range)].into()),
                 Place::Large(kind, index) => (kind, std::mem::take(&mut large[index as usize])),
+                Place::Lent(index, range) => {
+                    let buffer = std::mem::take(&mut lent[index as usize]);
+                    let payload = buffer[slice(&range)].into();
+                    entry.outbox.lane().buffers.give_read(buffer);
+                    (MessageKind::Binary, payload)
+                }
             };
             (entry.outbox, kind, payload)
         })
@@ -250,6 +267,11 @@ impl Batch {
             let payload_bytes = match &entry.place {
                 Place::Text(range) | Place::Binary(range) => range.len(),
                 Place::Large(_, index) => self.large[*index as usize].len(),
+                Place::Lent(index, range) => {
+                    let buffer = std::mem::take(&mut self.lent[*index as usize]);
+                    outbox.lane().buffers.give_read(buffer);
+                    range.len()
+                }
             };
             self.payload_bytes -= payload_bytes;
             outbox.finish_in_flight(payload_bytes + MESSAGE_COST_BYTES);
@@ -276,12 +298,18 @@ impl Batch {
                     outbox.lane().buffers.give_large(payload);
                     payload_bytes
                 }
+                Place::Lent(index, range) => {
+                    let buffer = std::mem::take(&mut self.lent[index as usize]);
+                    outbox.lane().buffers.give_read(buffer);
+                    range.len()
+                }
             };
             outbox.finish_in_flight(payload_bytes + MESSAGE_COST_BYTES);
         }
         self.texts.clear();
         self.bytes.clear();
         self.large.clear();
+        self.lent.clear();
         self.index.clear();
         self.is_torn = false;
         self.payload_bytes = 0;
@@ -318,6 +346,8 @@ pub(crate) enum Incoming<'a> {
     Lent(Message<'a>),
     /// Its buffer goes along.
     Owned(MessageKind, Vec<u8>),
+    /// Binary, in a part of a read buffer that is lent to it.
+    InPlace(Box<[u8]>, Range<usize>),
 }
 
 impl Incoming<'_> {
@@ -325,6 +355,7 @@ impl Incoming<'_> {
         match self {
             Self::Lent(message) => message.kind(),
             Self::Owned(kind, _) => *kind,
+            Self::InPlace(..) => MessageKind::Binary,
         }
     }
 
@@ -332,6 +363,7 @@ impl Incoming<'_> {
         match self {
             Self::Lent(message) => message.payload().len(),
             Self::Owned(_, payload) => payload.len(),
+            Self::InPlace(_, range) => range.len(),
         }
     }
 }

@@ -292,3 +292,38 @@ fn a_batch_of_short_messages_of_one_kind_can_be_packed() {
     ];
     assert_eq!(packed(&mixed), (None, Some(first)));
 }
+
+#[test]
+fn a_lent_read_buffer_goes_back_when_its_message_is_finished() {
+    let lane = lane();
+    let (outbox, _peer) = session(&lane, 100);
+    let inbox = Inbox::<()>::new();
+    let lend = || lane.buffers.lend_read(&mut lane.buffers.read());
+    let mut lent = Vec::new();
+    while let Some(mut buffer) = lend() {
+        buffer[3..6].copy_from_slice(b"abc");
+        lent.push(buffer);
+    }
+    let all = lent.len();
+    for buffer in lent {
+        let message = Incoming::InPlace(buffer, 3..6);
+        assert_eq!(inbox.push_message(&outbox, message), Ok(()));
+    }
+    let Some(Work::Messages(batch)) = inbox.take() else {
+        panic!("a batch waits");
+    };
+    assert!(batch.packed().is_none());
+    let messages: Vec<_> = batch.iter().collect();
+    assert_eq!(messages.len(), all);
+    assert!(
+        messages
+            .iter()
+            .all(|(_, message)| *message == Message::Binary(b"abc"))
+    );
+    drop(messages);
+    assert!(lend().is_none(), "the call may still read them");
+    inbox.finish(batch);
+    assert_eq!(outbox.in_flight_bytes(), 0);
+    let again: Vec<_> = std::iter::from_fn(lend).collect();
+    assert_eq!(again.len(), all);
+}

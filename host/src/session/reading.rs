@@ -1,6 +1,7 @@
 //! The reading half of a session: when to read, one read, and where its messages go.
 
 use std::io;
+use std::ops::Range;
 use std::task::{Context, Poll, ready};
 
 use wharf_protocol::{Event, Input, Instant, Message, MessageKind, Phase};
@@ -13,6 +14,17 @@ use crate::wire::{Buffers, Wire};
 /// A joined message that is so long goes to its instance in its own buffer; the host answers only
 /// shorter ones by itself.
 const OWNED_BYTES_MIN: usize = 4 * 1024;
+
+/// A binary message that is so long, and ends what was read, goes along with the read buffer.
+const IN_PLACE_BYTES_MIN: usize = 8 * 1024;
+
+/// What became of bytes that were read.
+struct Received {
+    /// How many of them: all, unless the tenant has no message left.
+    used: usize,
+    /// Where a long binary message is that ends the bytes: it is left to the caller.
+    last: Option<Range<usize>>,
+}
 
 impl Session {
     /// Whether bytes from the socket can be used now. If not, a waker is registered wherever the
@@ -49,7 +61,10 @@ impl Session {
     /// Uses what came behind the handshake.
     pub(super) fn receive_read_ahead(&mut self, now: Instant) {
         let mut bytes = std::mem::take(&mut self.read_ahead);
-        let used = self.receive(&mut bytes, now);
+        let Received { used, last } = self.receive(&mut bytes, now);
+        if let Some(payload) = last {
+            self.deliver_binary(&bytes[payload]);
+        }
         if used < bytes.len() {
             self.read_ahead = bytes[used..].into();
         }
@@ -92,14 +107,31 @@ impl Session {
             Ok(0) => self.end_of_stream(now),
             Ok(count) => {
                 charge_read(&outbox, count);
-                let used = self.receive(&mut buffer[..count], now);
+                let Received { used, last } = self.receive(&mut buffer[..count], now);
                 if used < count {
                     self.read_ahead = buffer[used..count].into();
+                }
+                if let Some(payload) = last {
+                    match buffers.lend_read(&mut buffer) {
+                        Some(lent) => self.deliver(Incoming::InPlace(lent, payload)),
+                        None => self.deliver_binary(&buffer[payload]),
+                    }
                 }
             }
             Err(error) => self.fail(&error, now),
         }
         Poll::Ready(())
+    }
+
+    fn deliver_binary(&self, payload: &[u8]) {
+        self.deliver(Incoming::Lent(Message::Binary(payload)));
+    }
+
+    fn deliver(&self, message: Incoming<'_>) {
+        if let Some(inbox) = self.inbox() {
+            // Whoever ended the instance has asked this session to stop.
+            let _ = inbox.push_message(&self.outbox, message);
+        }
     }
 
     fn end_of_stream(&self, now: Instant) {
@@ -110,17 +142,22 @@ impl Session {
         self.lose(&mut self.outbox.wire(), error, now);
     }
 
-    /// Feeds the protocol, and hands what it finds to the instance. How many bytes it has used: all
-    /// of them, unless the tenant has no message left.
-    fn receive(&self, bytes: &mut [u8], now: Instant) -> usize {
+    /// Feeds the protocol, and hands what it finds to the instance.
+    fn receive(&self, bytes: &mut [u8], now: Instant) -> Received {
         let outbox = &self.outbox;
         let count = bytes.len();
+        let all_used = Received {
+            used: count,
+            last: None,
+        };
         let Some(inbox) = self.inbox() else {
-            return count;
+            return all_used;
         };
         let is_metered = outbox.tenant().is_metered();
+        let all = bytes.as_ptr_range();
         let mut wire = outbox.wire();
         let (connection, out) = wire.protocol(&outbox.lane().buffers);
+        let mut last = None;
         let mut input = Input::new(bytes);
         while let Some(event) = connection.receive(&mut input, now, out) {
             let delivered = match event {
@@ -128,6 +165,15 @@ impl Session {
                     let kind = message.kind();
                     let payload = connection.take_payload().unwrap_or_default();
                     inbox.push_message(outbox, Incoming::Owned(kind, payload))
+                }
+                Event::Message(Message::Binary(payload))
+                    if payload.len() >= IN_PLACE_BYTES_MIN
+                        && !is_metered
+                        && payload.as_ptr_range().end == all.end =>
+                {
+                    let length = all.end as usize - all.start as usize;
+                    last = Some(length - payload.len()..length);
+                    Ok(())
                 }
                 Event::Control(control) => inbox.push_control(outbox, control),
                 Event::Message(message) | Event::Joined(message) => match answer(outbox, message) {
@@ -142,7 +188,7 @@ impl Session {
             };
             // Whoever ended the instance has asked this session to stop.
             if delivered == Err(InboxClosed) {
-                return count;
+                return all_used;
             }
             if is_metered {
                 outbox.tenant().charge_message();
@@ -152,7 +198,8 @@ impl Session {
                 }
             }
         }
-        count - input.remaining()
+        let used = count - input.remaining();
+        Received { used, last }
     }
 
     /// What was read straight into the message under way has arrived.
@@ -169,7 +216,7 @@ impl Session {
         }
         let kind = event.message().map(Message::kind);
         if let Some((kind, payload)) = kind.zip(connection.take_payload()) {
-            // An instance that is gone has asked this session to stop.
+            // Whoever ended the instance has asked this session to stop.
             let _ = inbox.push_message(outbox, Incoming::Owned(kind, payload));
         }
     }

@@ -3,7 +3,7 @@
 //! A session owns bytes only while a frame is incomplete or the socket is full, so an idle one
 //! costs none. Never shared between threads.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 
 /// What one read can take at most.
 const READ_BYTES: usize = 128 * 1024;
@@ -15,9 +15,17 @@ const SPARE_BYTES_MAX: usize = 128 * 1024;
 /// for each would cost more than all of the host's own work.
 const LARGE_BYTES_MAX: usize = 16 << 20;
 
+/// Read buffers that may be away with a message in them. Worst case: so many times [`READ_BYTES`].
+const LENT_MAX: usize = 16;
+
 /// One worker's read buffer and spare buffers.
 pub(crate) struct Buffers {
     read: RefCell<Box<[u8]>>,
+    /// To read into next, when the one that was read into is lent.
+    next_reads: RefCell<Vec<Box<[u8]>>>,
+    lent: Cell<usize>,
+    /// The most that were lent since the last call of [`Buffers::forget_unused`].
+    lent_most: Cell<usize>,
     spares: RefCell<Vec<Vec<u8>>>,
     large: RefCell<Large>,
 }
@@ -36,6 +44,9 @@ impl Buffers {
         Self {
             // Not zero, so that its pages are there from the start and belong to no session.
             read: RefCell::new(vec![0xff; READ_BYTES].into()),
+            next_reads: RefCell::default(),
+            lent: Cell::new(0),
+            lent_most: Cell::new(0),
             spares: RefCell::default(),
             large: RefCell::default(),
         }
@@ -44,6 +55,26 @@ impl Buffers {
     /// The read buffer; whoever borrows it has used up its content when it lets go.
     pub(crate) fn read(&self) -> RefMut<'_, Box<[u8]>> {
         self.read.borrow_mut()
+    }
+
+    /// Lends a read buffer to a message that fills much of it, which spares a copy, and puts another
+    /// in its place. `None` when too many are away.
+    pub(crate) fn lend_read(&self, buffer: &mut Box<[u8]>) -> Option<Box<[u8]>> {
+        let lent = self.lent.get() + 1;
+        if lent > LENT_MAX {
+            return None;
+        }
+        self.lent.set(lent);
+        self.lent_most.set(self.lent_most.get().max(lent));
+        let next = self.next_reads.borrow_mut().pop();
+        let next = next.unwrap_or_else(|| vec![0; READ_BYTES].into());
+        Some(std::mem::replace(buffer, next))
+    }
+
+    /// Takes a lent read buffer back. Whoever reads into it next writes over what it then uses.
+    pub(crate) fn give_read(&self, buffer: Box<[u8]>) {
+        self.lent.set(self.lent.get() - 1);
+        self.next_reads.borrow_mut().push(buffer);
     }
 
     /// An empty buffer to write into.
@@ -84,6 +115,8 @@ impl Buffers {
 
     /// Lets go of large buffers that nobody asked for since the last call.
     pub(crate) fn forget_unused(&self) {
+        let needed = self.lent_most.replace(self.lent.get()) - self.lent.get();
+        self.next_reads.borrow_mut().truncate(needed);
         let mut large = self.large.borrow_mut();
         if !std::mem::take(&mut large.used) {
             *large = Large::default();
@@ -116,6 +149,38 @@ mod tests {
         assert_eq!(buffers.large.borrow().bytes, 15 << 20);
         buffers.forget_unused();
         assert!(buffers.take_large().is_none());
+    }
+
+    #[test]
+    fn read_buffers_are_lent_up_to_a_bound_and_kept_while_they_are_used() {
+        let buffers = Buffers::new();
+        let mut lent: Vec<_> = (0..LENT_MAX)
+            .map(|_| {
+                buffers
+                    .lend_read(&mut buffers.read())
+                    .expect("not too many")
+            })
+            .collect();
+        assert!(buffers.lend_read(&mut buffers.read()).is_none());
+        assert_eq!(
+            buffers.read().len(),
+            READ_BYTES,
+            "there is always one to read into"
+        );
+        while let Some(buffer) = lent.pop() {
+            buffers.give_read(buffer);
+        }
+        let kept = || buffers.next_reads.borrow().len();
+        buffers.forget_unused();
+        assert_eq!(kept(), LENT_MAX);
+        let one = buffers
+            .lend_read(&mut buffers.read())
+            .expect("not too many");
+        buffers.give_read(one);
+        buffers.forget_unused();
+        assert_eq!(kept(), 1);
+        buffers.forget_unused();
+        assert_eq!(kept(), 0);
     }
 
     #[test]
