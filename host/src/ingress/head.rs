@@ -103,10 +103,9 @@ impl Scan {
 
     /// One whole line; true if it ends the head.
     fn line(&mut self, line: &[u8], limits: HeadLimits) -> Result<bool, Violation> {
-        if line
-            .iter()
-            .any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f)
-        {
+        // All of them at once: a loop that may end early looks at one byte after the other.
+        let classes = line.iter().fold(0, |all, byte| all | class(*byte));
+        if classes & CONTROL != 0 {
             return Err(CONTROL_CHARACTER);
         }
         if !self.has_request_line {
@@ -175,18 +174,44 @@ fn header(line: &[u8]) -> Result<(), Violation> {
     if matches!(line.first(), Some(b' ' | b'\t')) {
         return Err(FOLDED);
     }
-    let colon = line.iter().position(|byte| *byte == b':').ok_or(NO_COLON)?;
-    let name = &line[..colon];
-    if name.is_empty() || !name.iter().all(is_token) {
-        Err(BAD_NAME)
-    } else {
-        Ok(())
+    match line.iter().position(|byte| !is_token(byte)) {
+        Some(end @ 1..) if line[end] == b':' => Ok(()),
+        _ if line.contains(&b':') => Err(BAD_NAME),
+        _ => Err(NO_COLON),
     }
 }
 
 /// RFC 9110, section 5.6.2.
 fn is_token(byte: &u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+    class(*byte) & TOKEN != 0
+}
+
+const TOKEN: u8 = 1;
+const CONTROL: u8 = 2;
+
+/// What a byte is: a look into a table is a third of the comparisons.
+fn class(byte: u8) -> u8 {
+    static CLASSES: [u8; 256] = classes();
+    CLASSES[usize::from(byte)]
+}
+
+const fn classes() -> [u8; 256] {
+    let mut classes = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        classes[byte as usize] = match byte {
+            b'\t' => 0,
+            ..=0x1f | 0x7f => CONTROL,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_'
+            | b'`' | b'|' | b'~' => TOKEN,
+            b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => TOKEN,
+            _ => 0,
+        };
+        if byte == u8::MAX {
+            return classes;
+        }
+        byte += 1;
+    }
 }
 
 #[cfg(test)]
