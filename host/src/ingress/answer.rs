@@ -113,7 +113,12 @@ impl Answer {
         response
     }
 
-    /// The response as bytes, for where hyper has not begun; it closes.
+    /// Whether the connection ends after it.
+    pub(super) fn closes(&self) -> bool {
+        self.closes
+    }
+
+    /// The response as bytes, for where hyper has not begun.
     pub(super) fn into_bytes(self) -> Vec<u8> {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
         let reason = status.canonical_reason().unwrap_or_default();
@@ -121,15 +126,11 @@ impl Answer {
         let length = self.body.len();
         let mut headers = self.headers;
         stamp(&mut headers);
-        for (name, value) in headers.as_ref() {
-            bytes.extend_from_slice(name.as_str().as_bytes());
-            bytes.extend_from_slice(b": ");
-            bytes.extend_from_slice(value.as_bytes());
-            bytes.extend_from_slice(b"\r\n");
+        write_headers(&headers, &mut bytes);
+        if self.closes {
+            bytes.extend_from_slice(b"connection: close\r\n");
         }
-        bytes.extend_from_slice(
-            format!("connection: close\r\ncontent-length: {length}\r\n\r\n").as_bytes(),
-        );
+        bytes.extend_from_slice(format!("content-length: {length}\r\n\r\n").as_bytes());
         bytes.extend_from_slice(&self.body);
         bytes
     }
@@ -156,6 +157,78 @@ pub(super) fn page(page: &Page) -> Response<Body> {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     stamp(headers);
     response
+}
+
+/// What a 101 says.
+#[derive(Debug)]
+pub(super) struct Switching {
+    pub(super) accept: String,
+    pub(super) subprotocol: Option<String>,
+    pub(super) extension: Option<String>,
+    /// The handler's own, checked.
+    pub(super) foreign: HeaderMap,
+}
+
+impl Switching {
+    /// Nothing else is said, so that a handshake stays small.
+    fn ours(&self) -> impl Iterator<Item = (HeaderName, &str)> {
+        let optional = [
+            (header::SEC_WEBSOCKET_PROTOCOL, self.subprotocol.as_deref()),
+            (header::SEC_WEBSOCKET_EXTENSIONS, self.extension.as_deref()),
+        ];
+        let optional = optional.into_iter();
+        [
+            (header::UPGRADE, "websocket"),
+            (header::CONNECTION, "Upgrade"),
+            (header::SEC_WEBSOCKET_ACCEPT, self.accept.as_str()),
+        ]
+        .into_iter()
+        .chain(optional.filter_map(|(name, value)| Some((name, value?))))
+    }
+
+    /// Whether all that it says may stand in headers.
+    pub(super) fn is_writable(&self) -> bool {
+        self.ours()
+            .all(|(_, value)| HeaderValue::from_str(value).is_ok())
+    }
+
+    pub(super) fn to_response(&self) -> Response<Body> {
+        let mut response = Response::new(Body::default());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        *headers = self.foreign.clone();
+        for (name, value) in self.ours() {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        }
+        response
+    }
+
+    /// As bytes, for where hyper has not begun.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(256);
+        bytes.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\n");
+        for (name, value) in self.ours() {
+            write_header(name.as_str(), value.as_bytes(), &mut bytes);
+        }
+        write_headers(&self.foreign, &mut bytes);
+        bytes.extend_from_slice(b"\r\n");
+        bytes
+    }
+}
+
+fn write_headers(headers: &HeaderMap, to: &mut Vec<u8>) {
+    for (name, value) in headers {
+        write_header(name.as_str(), value.as_bytes(), to);
+    }
+}
+
+fn write_header(name: &str, value: &[u8], to: &mut Vec<u8>) {
+    to.extend_from_slice(name.as_bytes());
+    to.extend_from_slice(b": ");
+    to.extend_from_slice(value);
+    to.extend_from_slice(b"\r\n");
 }
 
 fn stamp(headers: &mut HeaderMap) {

@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -20,10 +21,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Ingress;
 use super::answer::Answer;
-use super::gate::{Gate, Signals, poll_append};
+use super::asked::Asked;
+use super::gate::{Gate, Signals, poll_append, poll_watch};
 use super::head::{Scan, Violation};
 use super::places::Kind;
-use super::request::{self, Peer, Upgraded};
+use super::request::{self, Decision, Peer, Upgraded};
 use crate::request::Remote;
 use crate::session;
 use crate::wire::Socket;
@@ -58,7 +60,11 @@ pub(crate) async fn serve_connection(
         };
         is_first = false;
         // Boxed, so that a connection which waits for a head does not hold room for an exchange.
-        open = match Box::pin(exchange(open, head_bytes, &peer, &ingress)).await {
+        let outcome = match Box::pin(handshake(open, head_bytes, &peer, &ingress)).await {
+            Ok(outcome) => outcome,
+            Err(open) => Box::pin(exchange(open, head_bytes, &peer, &ingress)).await,
+        };
+        open = match outcome {
             Outcome::Next(open) => open,
             Outcome::Session(upgraded, open) => {
                 let Upgraded {
@@ -151,6 +157,70 @@ enum Pass {
     /// hyper wants no more of this connection.
     Ended,
     Failed,
+}
+
+/// Answers a head that asks for a WebSocket in the usual way, without hyper. Any other is given back.
+async fn handshake(
+    open: Open,
+    head_bytes: usize,
+    peer: &Peer,
+    ingress: &Rc<Ingress>,
+) -> Result<Outcome, Open> {
+    let Open {
+        mut socket,
+        bytes: mut head,
+    } = open;
+    let mut ahead = head.split_off(head_bytes);
+    let Some(asked) = Asked::read(&mut head) else {
+        head.append(&mut ahead);
+        return Err(Open {
+            socket,
+            bytes: head,
+        });
+    };
+    let is_upgrading = Cell::new(false);
+    let mut deciding = pin!(request::decide(ingress, peer, &asked, || is_upgrading.set(true)));
+    let decided = poll_fn(|cx| {
+        if let Poll::Ready(decided) = deciding.as_mut().poll(cx) {
+            return Poll::Ready(Some(decided));
+        }
+        let has_left = poll_watch(&mut socket, cx, &mut ahead).is_ready();
+        match has_left && is_upgrading.get() {
+            true => Poll::Ready(None),
+            false => Poll::Pending,
+        }
+    });
+    let Some(decided) = decided.await else {
+        return Ok(Outcome::Gone);
+    };
+    let (bytes, upgraded, closes) = match decided {
+        Ok(Decision::Session(switching, upgraded)) => (switching.to_bytes(), Some(upgraded), false),
+        // A page is shown only to who asks for no WebSocket.
+        Ok(Decision::Page(_)) => return Ok(Outcome::Gone),
+        Err(answer) => {
+            let closes = answer.closes();
+            (answer.into_bytes(), None, closes)
+        }
+    };
+    let writing = async {
+        socket.write_all(&bytes).await?;
+        socket.flush().await
+    };
+    if !matches!(
+        timeout(ingress.places.limits().response_timeout, writing).await,
+        Ok(Ok(()))
+    ) {
+        return Ok(Outcome::Gone);
+    }
+    let open = Open {
+        socket,
+        bytes: ahead,
+    };
+    Ok(match upgraded {
+        Some(upgraded) => Outcome::Session(upgraded, open),
+        None if closes => Outcome::Close(open),
+        None => Outcome::Next(open),
+    })
 }
 
 /// Hands one head to hyper and its answer to the peer.

@@ -64,14 +64,27 @@ impl Gate {
 
     /// Keeps what arrives behind the head, and notes the end of the stream.
     fn watch(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.ahead.len() < AHEAD_BYTES_MAX && !self.signals.peer_left.get() {
-            let read = ready!(poll_append(&mut self.socket, cx, &mut self.ahead));
-            if !matches!(read, Ok(1..)) {
-                self.signals.peer_left.set(true);
-            }
+        if !self.signals.peer_left.get() {
+            ready!(poll_watch(&mut self.socket, cx, &mut self.ahead));
+            self.signals.peer_left.set(true);
         }
         Poll::Pending
     }
+}
+
+/// Keeps what arrives while an answer is made, as far as there is room for it. Ready when the peer
+/// has ended its half of the stream, or all of it.
+pub(super) fn poll_watch(
+    socket: &mut Socket,
+    cx: &mut Context<'_>,
+    ahead: &mut Vec<u8>,
+) -> Poll<()> {
+    while ahead.len() < AHEAD_BYTES_MAX {
+        if !matches!(ready!(poll_append(socket, cx, ahead)), Ok(1..)) {
+            return Poll::Ready(());
+        }
+    }
+    Poll::Pending
 }
 
 /// Reads once and appends what came; no memory is kept for bytes that did not.

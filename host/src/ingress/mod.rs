@@ -5,6 +5,7 @@
 //! lets in goes to dispatch for a place and to session for its life.
 
 mod answer;
+mod asked;
 mod connection;
 mod gate;
 mod head;

@@ -2,18 +2,20 @@
 //! checks. Talks to the catalog and to dispatch; never touches the socket.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Response, StatusCode, Version};
+use hyper::{Method, Response};
 use wharf_protocol::{deflate, handshake, origin_allowed};
 
 use super::Ingress;
-use super::answer::{self, Answer, Body};
+use super::answer::{self, Answer, Body, Switching};
+use super::asked::Asked;
 use super::places::{Kind, Place};
 use crate::budget;
-use crate::catalog::{Choice, Found, LookupError, NoChoice};
+use crate::catalog::{Choice, Found, LookupError, NoChoice, Route};
 use crate::dispatch::{Admission, Ticket};
 use crate::metrics::Handshake;
 use crate::request::{Remote, Request, Said};
@@ -40,34 +42,47 @@ pub(super) struct Peer {
     pub(super) scheme: &'static str,
 }
 
-type Head = hyper::Request<Incoming>;
+/// What a request gets.
+pub(super) enum Decision {
+    Page(Response<Body>),
+    Session(Switching, Upgraded),
+}
 
-/// Answers a request; with 101, the session-to-be comes along.
+/// Answers a request that hyper has read; with 101, the session-to-be comes along.
 pub(super) async fn respond(
     ingress: &Rc<Ingress>,
     peer: &Peer,
-    head: Head,
+    head: hyper::Request<Incoming>,
     upgrading: impl FnOnce(),
 ) -> (Response<Body>, Option<Upgraded>) {
-    match decide(ingress, peer, head, upgrading).await {
-        Ok((response, upgraded)) => (response, upgraded),
-        Err(answer) => {
-            ingress.dispatcher.count_refusal(answer.status());
-            (answer.into_response(), None)
-        }
+    match decide(ingress, peer, &Asked::of(&head), upgrading).await {
+        Ok(Decision::Page(response)) => (response, None),
+        Ok(Decision::Session(switching, upgraded)) => (switching.to_response(), Some(upgraded)),
+        Err(answer) => (answer.into_response(), None),
     }
 }
 
-async fn decide(
+/// Judges a request, and finds a session its place.
+pub(super) async fn decide(
     ingress: &Rc<Ingress>,
     peer: &Peer,
-    head: Head,
+    asked: &Asked<'_>,
     upgrading: impl FnOnce(),
-) -> Result<(Response<Body>, Option<Upgraded>), Answer> {
-    let host = check_message(&head)?;
+) -> Result<Decision, Answer> {
+    let decided = judge(ingress, peer, asked, upgrading).await;
+    decided.inspect_err(|answer| ingress.dispatcher.count_refusal(answer.status()))
+}
+
+async fn judge(
+    ingress: &Rc<Ingress>,
+    peer: &Peer,
+    asked: &Asked<'_>,
+    upgrading: impl FnOnce(),
+) -> Result<Decision, Answer> {
+    let host = check_message(asked)?;
     let catalog = ingress.dispatcher.catalog();
     let found = catalog
-        .lookup(host, head.uri().path())
+        .lookup(host, asked.path)
         .map_err(|error| match error {
             LookupError::NotFound => Answer::text(404, "Nothing is served on this path."),
             LookupError::Malformed => Answer::text(
@@ -75,21 +90,17 @@ async fn decide(
                 "The path holds a broken percent escape or a control character.",
             ),
         })?;
-    let headers = head.headers();
-    let asks_for_upgrade =
-        headers.contains_key(header::UPGRADE) || headers.contains_key(header::SEC_WEBSOCKET_KEY);
+    let asks_for_upgrade = asked.has("upgrade") || asked.has("sec-websocket-key");
     match found.page() {
-        Some(page) if !asks_for_upgrade => {
-            return show(page, head.method()).map(|response| (response, None));
-        }
+        Some(page) if !asks_for_upgrade => return show(page, asked.method).map(Decision::Page),
         Some(_) if !found.has_websocket() => return Err(no_websocket()),
         _ => {}
     }
-    let upgrade = check_handshake(&head)?;
+    let upgrade = check_handshake(asked)?;
     let choice = choose(&found, &upgrade.subprotocols)?;
     let lane = ingress.dispatcher.route_lane(choice.route);
     let count = |outcome| lane.counts.shake_hands(outcome);
-    check_origin(headers, host, &choice).inspect_err(|_| count(Handshake::ForeignOrigin))?;
+    check_origin(asked, host, &choice).inspect_err(|_| count(Handshake::ForeignOrigin))?;
     let place = find_place(ingress).inspect_err(|_| count(Handshake::Unavailable))?;
     let allowed = lane.tenant.budget().shake_hands().map_err(over_limit);
     let allowed = allowed.inspect_err(|_| count(Handshake::OverLimit))?;
@@ -97,69 +108,84 @@ async fn decide(
     let negotiated = choice.route.websocket.deflate();
     let negotiated = negotiated.and_then(|config| deflate::negotiate(&config, &upgrade.extensions));
     let route = choice.route;
-    let request = request_of(peer, host, &head, &choice, &upgrade.subprotocols);
-    let admission =
-        tokio::time::timeout(ADMISSION_TIMEOUT, ingress.dispatcher.admit(route, request));
-    let admission = admission.await.map_err(|_| {
-        count(Handshake::Unavailable);
-        Answer::full("The handler is too busy.")
-    })?;
+    let request = request_of(peer, host, asked, &choice, &upgrade.subprotocols);
     let Admission {
         subprotocol,
         headers,
         ticket,
-    } = admission.map_err(|refusal| {
-        count(match refusal.status {
+    } = admit(ingress, route, request).await?;
+    let (deflate, extension) = negotiated.unzip();
+    let mut foreign = HeaderMap::new();
+    answer::add_foreign(&mut foreign, headers);
+    let switching = Switching {
+        accept: upgrade.accept,
+        subprotocol,
+        extension,
+        foreign,
+    };
+    if !switching.is_writable() {
+        return Err(Answer::last(
+            500,
+            "The handshake's answer could not be written.",
+        ));
+    }
+    count(Handshake::Accepted);
+    let upgraded = Upgraded {
+        ticket,
+        deflate,
+        places: (place, allowed),
+    };
+    Ok(Decision::Session(switching, upgraded))
+}
+
+/// A place with the handler, and its word.
+async fn admit(
+    ingress: &Ingress,
+    route: &Arc<Route>,
+    request: Request,
+) -> Result<Admission, Answer> {
+    let lane = ingress.dispatcher.route_lane(route);
+    let admission =
+        tokio::time::timeout(ADMISSION_TIMEOUT, ingress.dispatcher.admit(route, request));
+    let admission = admission.await.map_err(|_| {
+        lane.counts.shake_hands(Handshake::Unavailable);
+        Answer::full("The handler is too busy.")
+    })?;
+    admission.map_err(|refusal| {
+        lane.counts.shake_hands(match refusal.status {
             503 => Handshake::Unavailable,
             _ => Handshake::Rejected,
         });
         Answer::refusal(refusal)
-    })?;
-    let (deflate, extension) = negotiated.unzip();
-    let response = switching(&upgrade.accept, subprotocol, extension, headers)?;
-    count(Handshake::Accepted);
-    Ok((
-        response,
-        Some(Upgraded {
-            ticket,
-            deflate,
-            places: (place, allowed),
-        }),
-    ))
+    })
 }
 
 /// What RFC 9112 asks of every request here, bodies being refused; returns the Host.
-fn check_message(head: &Head) -> Result<&str, Answer> {
-    let headers = head.headers();
+fn check_message<'a>(asked: &Asked<'a>) -> Result<&'a str, Answer> {
     let bad = |text| Err(Answer::last(400, text));
-    if headers.contains_key(header::TRANSFER_ENCODING) {
+    if asked.has("transfer-encoding") {
         return bad(
             "A request with a body is not accepted here, and Transfer-Encoding announces one.",
         );
     }
-    for length in headers.get_all(header::CONTENT_LENGTH) {
-        if length.as_bytes() != b"0" {
-            return bad(
-                "A request with a body is not accepted here, and Content-Length announces one.",
-            );
-        }
+    if asked.values("content-length").any(|length| length != b"0") {
+        return bad(
+            "A request with a body is not accepted here, and Content-Length announces one.",
+        );
     }
-    let mut hosts = headers.get_all(header::HOST).iter();
+    let mut hosts = asked.values("host");
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
         return bad("A request has exactly one Host header.");
     };
-    let host = host.to_str().ok().filter(|host| is_authority(host));
-    let Some(host) = host else {
+    let host = std::str::from_utf8(host).ok();
+    let Some(host) = host.filter(|host| is_authority(host)) else {
         return bad("The Host header is no host name.");
     };
-    let uri = head.uri();
-    if uri
-        .authority()
-        .is_some_and(|named| !named.as_str().eq_ignore_ascii_case(host))
-    {
+    let named = asked.authority;
+    if named.is_some_and(|named| !named.eq_ignore_ascii_case(host)) {
         return bad("The target names another host than the Host header.");
     }
-    if !uri.path().starts_with('/') {
+    if !asked.path.starts_with('/') {
         return bad("The target is no path.");
     }
     Ok(host)
@@ -171,25 +197,14 @@ fn is_authority(host: &str) -> bool {
     !host.is_empty() && host.bytes().all(fits)
 }
 
-fn check_handshake(head: &Head) -> Result<handshake::Upgrade, Answer> {
-    let headers: Vec<(&str, &[u8])> = head
-        .headers()
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.as_bytes()))
-        .collect();
-    let version = if head.version() == Version::HTTP_11 {
-        (1, 1)
-    } else {
-        (1, 0)
-    };
-    let method = head.method().as_str();
+fn check_handshake(asked: &Asked<'_>) -> Result<handshake::Upgrade, Answer> {
     let request = handshake::RequestHead {
-        method,
-        version,
-        headers: &headers,
+        method: asked.method,
+        version: asked.version,
+        headers: &asked.headers,
     };
     handshake::check(&request).map_err(|refusal| {
-        let plain = *head.method() == Method::GET && !head.headers().contains_key(header::UPGRADE);
+        let plain = asked.method == Method::GET.as_str() && !asked.has("upgrade");
         let text = if plain {
             NOT_AN_UPGRADE
         } else {
@@ -223,11 +238,8 @@ fn choose<'c>(found: &Found<'c>, offered: &[String]) -> Result<Choice<'c>, Answe
     })
 }
 
-fn check_origin(headers: &HeaderMap, host: &str, choice: &Choice<'_>) -> Result<(), Answer> {
-    let mut origins = headers
-        .get_all(header::ORIGIN)
-        .iter()
-        .map(HeaderValue::as_bytes);
+fn check_origin(asked: &Asked<'_>, host: &str, choice: &Choice<'_>) -> Result<(), Answer> {
+    let mut origins = asked.values("origin");
     let origin = origins.next();
     if origins.next().is_some() {
         return Err(Answer::last(
@@ -276,60 +288,30 @@ fn over_limit(refused: budget::Refused) -> Answer {
 fn request_of(
     peer: &Peer,
     host: &str,
-    head: &Head,
+    asked: &Asked<'_>,
     choice: &Choice<'_>,
     offered: &[String],
 ) -> Request {
     let params = choice.params.iter();
-    let headers = head.headers().iter();
     Request::new(&Said {
         subprotocol: choice.subprotocol.as_deref(),
         scheme: peer.scheme,
         authority: host,
-        path: head.uri().path(),
-        query: head.uri().query(),
+        path: asked.path,
+        query: asked.query,
         remote_address: &peer.remote.to_string(),
         params: params
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect(),
         subprotocols: offered.iter().map(String::as_str).collect(),
-        headers: headers
-            .map(|(name, value)| (name.as_str(), value.as_bytes()))
-            .collect(),
+        headers: asked.headers.clone(),
     })
 }
 
-fn show(page: &crate::catalog::Page, method: &Method) -> Result<Response<Body>, Answer> {
-    if *method == Method::GET || *method == Method::HEAD {
+fn show(page: &crate::catalog::Page, method: &str) -> Result<Response<Body>, Answer> {
+    if matches!(method, "GET" | "HEAD") {
         return Ok(answer::page(page));
     }
     let allow = HeaderValue::from_static("GET, HEAD");
     Err(Answer::text(405, "This is a page: it answers GET and HEAD.").with(header::ALLOW, allow))
-}
-
-/// The 101. Nothing else is said, so that a handshake stays small.
-fn switching(
-    accept: &str,
-    subprotocol: Option<String>,
-    extension: Option<String>,
-    foreign: Vec<(String, Vec<u8>)>,
-) -> Result<Response<Body>, Answer> {
-    let mut response = Response::new(Body::default());
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let headers = response.headers_mut();
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    let ours = [
-        (header::SEC_WEBSOCKET_ACCEPT, Some(accept)),
-        (header::SEC_WEBSOCKET_PROTOCOL, subprotocol.as_deref()),
-        (header::SEC_WEBSOCKET_EXTENSIONS, extension.as_deref()),
-    ];
-    for (name, value) in ours {
-        let Some(value) = value else { continue };
-        let value = HeaderValue::from_str(value)
-            .map_err(|_| Answer::last(500, "The handshake's answer could not be written."))?;
-        headers.insert(name, value);
-    }
-    answer::add_foreign(headers, foreign);
-    Ok(response)
 }
