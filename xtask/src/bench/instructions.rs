@@ -25,7 +25,6 @@ const GROWTH_MAX: f64 = 0.05;
 /// A figure that shrank by so much should be accepted, to hold what was won.
 const SHRUNK_MIN: f64 = 0.05;
 const LOAD_END_TIME_MAX: Duration = Duration::from_secs(30);
-const GUEST: &str = "echo";
 /// Valgrind has too little address space for the default.
 const INSTANCES_MAX: u32 = 4;
 
@@ -42,31 +41,51 @@ pub(crate) struct Arguments {
 
 struct Case {
     name: &'static str,
-    size: u32,
-    depth: u32,
-    /// Messages that are counted.
-    messages: u64,
+    /// One of all that are counted.
+    unit: &'static str,
+    load: Load,
+    guest: &'static str,
+    /// Messages, deliveries or handshakes that are counted.
+    count: u64,
 }
 
-/// One connection, one shared instance: nothing depends on timing.
-const CASES: [Case; 3] = [
+enum Load {
+    /// On one connection.
+    Echo { size: u32, depth: u32 },
+    /// Sixteen messages at a time, to so many members.
+    Topic { members: u32 },
+    /// One after the other.
+    Handshakes,
+}
+
+const fn echo(name: &'static str, size: u32, depth: u32, count: u64) -> Case {
     Case {
-        name: "echo-125-d1",
-        size: 125,
-        depth: 1,
-        messages: 2_000,
+        name,
+        unit: "message",
+        load: Load::Echo { size, depth },
+        guest: "echo",
+        count,
+    }
+}
+
+/// One shared instance, and one client that waits for answers: nothing depends on timing.
+const CASES: [Case; 5] = [
+    echo("echo-125-d1", 125, 1, 2_000),
+    echo("echo-125-d16", 125, 16, 8_000),
+    echo("echo-16k-d1", 16 * 1024, 1, 1_000),
+    Case {
+        name: "fan-out-topic",
+        unit: "delivery",
+        load: Load::Topic { members: 100 },
+        guest: wharf::TOPIC_GUEST,
+        count: 16_000,
     },
     Case {
-        name: "echo-125-d16",
-        size: 125,
-        depth: 16,
-        messages: 8_000,
-    },
-    Case {
-        name: "echo-16k-d1",
-        size: 16 * 1024,
-        depth: 1,
-        messages: 1_000,
+        name: "handshake",
+        unit: "handshake",
+        load: Load::Handshakes,
+        guest: "echo",
+        count: 200,
     },
 ];
 
@@ -77,7 +96,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<Outcome>
     if !arguments.no_build {
         build::cargo_build(root, "bench-load")?;
         build::build_wharf(root)?;
-        guests::build(&[GUEST.to_owned()])?;
+        guests::build(&["echo".to_owned(), wharf::TOPIC_GUEST.to_owned()])?;
     }
     let bench = Bench {
         target: served::target(root),
@@ -93,8 +112,8 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<Outcome>
         let count = bench.count(case).with_context(|| case.name.to_owned())?;
         let (is_good, said) = judge(count, figure(&accepted, case.name));
         println!(
-            "{:<14}{count:>9.0} instructions a message; {said}",
-            case.name
+            "{:<14}{count:>9.0} instructions a {}; {said}",
+            case.name, case.unit
         );
         let good = is_good || arguments.accept;
         outcome.add(Outcome::of_counts(usize::from(good), usize::from(!good)));
@@ -109,6 +128,30 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<Outcome>
         println!("accepted: {}", file.display());
     }
     Ok(outcome)
+}
+
+impl Load {
+    fn arguments(&self) -> Vec<String> {
+        let said = match self {
+            Self::Echo { size, depth } => {
+                let path = wharf::ECHO_PATH;
+                format!("echo --connections 1 --path {path} --size {size} --depth {depth}")
+            }
+            Self::Topic { members } => {
+                let path = wharf::TOPIC_PATH;
+                format!("fan-out --connections {members} --path {path} --text --depth 16")
+            }
+            Self::Handshakes => format!("connect --path {}", wharf::ECHO_PATH),
+        };
+        let words = said.split(' ').map(str::to_owned);
+        match self {
+            // It ends in a space.
+            Self::Topic { .. } => words
+                .chain(["--prefix", wharf::TOPIC_PREFIX].map(str::to_owned))
+                .collect(),
+            _ => words.collect(),
+        }
+    }
 }
 
 struct Bench {
@@ -130,7 +173,10 @@ impl Bench {
         fs::create_dir_all(&folder)?;
         let out = folder.join(case.name);
         remove_profiles(&folder, case.name)?;
-        let server = Running::run(&mut self.server(&out)?, folder.join("server.log"))?;
+        let server = Running::run(
+            &mut self.server(case.guest, &out)?,
+            folder.join("server.log"),
+        )?;
         let mut load = self.load(case, &server)?;
         let mut input = load.stdin.take().context("the input is piped")?;
         let output = load.stdout.take().context("the output is piped")?;
@@ -152,16 +198,16 @@ impl Bench {
         ensure!(status.success(), "the load generator ended with {status}");
         drop(server);
         let busiest = most_instructions(&folder, case.name)?;
-        Ok(busiest as f64 / case.messages as f64)
+        Ok(busiest as f64 / case.count as f64)
     }
 
-    fn server(&self, out: &Path) -> anyhow::Result<Command> {
+    fn server(&self, guest: &'static str, out: &Path) -> anyhow::Result<Command> {
         let folder = self.folder();
         let file = folder.join("wharf.toml");
         let config = wharf::Config {
             wharf: Wharf {
                 instance: "shared",
-                guest: GUEST,
+                guest,
                 workers: 1,
                 native: false,
             },
@@ -188,12 +234,10 @@ impl Bench {
     fn load(&self, case: &Case, server: &Running) -> anyhow::Result<Child> {
         let mut command = Command::new(self.target.join("bench/release/bench-load"));
         command
-            .args(["echo", "--gate", "--connections", "1"])
-            .args(["--path", wharf::ECHO_PATH, "--address", &server.address])
+            .args(case.load.arguments())
+            .args(["--gate", "--address", &server.address])
             .args(["--pid", &server.pid().to_string()])
-            .args(["--size", &case.size.to_string()])
-            .args(["--depth", &case.depth.to_string()])
-            .args(["--count", &case.messages.to_string()])
+            .args(["--count", &case.count.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         command
@@ -296,8 +340,8 @@ fn figure(accepted: &str, name: &str) -> Option<f64> {
 
 fn text(counted: &[(&str, f64)]) -> String {
     let mut text = String::from(
-        "# Instructions in user space for each message that Wharf echoes: one\n\
-         # connection, one shared instance of the Rust guest.\n\
+        "# Instructions in user space for each message, delivery or handshake:\n\
+         # one shared instance of a Rust guest, one client that waits.\n\
          # Written by `cargo xtask instructions --accept`.\n",
     );
     for (name, count) in counted {

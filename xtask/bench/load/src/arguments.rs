@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
+use crate::gate;
+
 /// How many values `{key}` in a path takes.
 pub(crate) const KEYS: usize = 8;
 
@@ -80,13 +82,31 @@ pub(crate) struct Echo {
     /// Milliseconds that are measured
     #[arg(long, default_value_t = 1000)]
     pub(crate) window_ms: u64,
-    /// Measure so many messages instead; both phases are counted then
+    #[command(flatten)]
+    pub(crate) counted: Counted,
+}
+
+/// Measuring by number, for who counts instructions meanwhile.
+#[derive(Args)]
+pub(crate) struct Counted {
+    /// Measure so many messages or handshakes, instead of a time; a warm-up is
+    /// as long
     #[arg(long)]
     pub(crate) count: Option<u64>,
     /// Print "ready" before measuring and "measured" after it, and await a
     /// line on the standard input each time
     #[arg(long)]
     pub(crate) gate: bool,
+}
+
+impl Counted {
+    /// Comes before and after what is measured.
+    pub(crate) fn stop_at(&self, word: &str) -> anyhow::Result<()> {
+        if self.gate {
+            gate::stop_at(word)?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Args)]
@@ -104,6 +124,8 @@ pub(crate) struct FanOut {
     /// Milliseconds that are measured
     #[arg(long, default_value_t = 1000)]
     pub(crate) window_ms: u64,
+    #[command(flatten)]
+    pub(crate) counted: Counted,
 }
 
 #[derive(Args)]
@@ -129,6 +151,9 @@ pub(crate) struct Lives {
     /// Milliseconds that are measured
     #[arg(long, default_value_t = 1000)]
     pub(crate) window_ms: u64,
+    /// Of handshakes, which are then made one after the other
+    #[command(flatten)]
+    pub(crate) counted: Counted,
 }
 
 #[derive(Args)]

@@ -8,7 +8,6 @@ use anyhow::ensure;
 
 use crate::arguments::{self, milliseconds};
 use crate::fleet::Fleet;
-use crate::gate;
 use crate::latency::Latencies;
 use crate::report::Report;
 use crate::usage::Usage;
@@ -32,7 +31,7 @@ pub(crate) fn run(arguments: &arguments::Echo) -> anyhow::Result<Report> {
     let script = arguments.target.script(messages, "")?;
     let mut fleet = Fleet::new(&arguments.target, &script)?;
     fleet.open(messages.connections)?;
-    let (warm_up, window) = match arguments.count {
+    let (warm_up, window) = match arguments.counted.count {
         Some(count) => (Until::Count(count), Until::Count(count)),
         None => (
             Until::Time(milliseconds(arguments.warm_up_ms)),
@@ -40,15 +39,11 @@ pub(crate) fn run(arguments: &arguments::Echo) -> anyhow::Result<Report> {
         ),
     };
     phase(&mut fleet, messages.depth, warm_up)?;
-    if arguments.gate {
-        gate::stop_at("ready")?;
-    }
+    arguments.counted.stop_at("ready")?;
     let before = Usage::now(arguments.target.pid)?;
     let phase = phase(&mut fleet, messages.depth, window)?;
     let used = before.until(&Usage::now(arguments.target.pid)?);
-    if arguments.gate {
-        gate::stop_at("measured")?;
-    }
+    arguments.counted.stop_at("measured")?;
     fleet.reset()?;
     Ok(Report::new(
         phase.messages,

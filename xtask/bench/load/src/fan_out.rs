@@ -22,34 +22,49 @@ pub(crate) fn run(arguments: &arguments::FanOut) -> anyhow::Result<Report> {
     fleet.open(messages.connections)?;
     std::thread::sleep(COUNTED_IN);
     let mut latencies = Latencies::new();
-    publish(
-        &mut fleet,
-        messages.depth,
-        milliseconds(arguments.warm_up_ms),
-        &mut latencies,
-    )?;
+    let (warm_up, window) = match arguments.counted.count {
+        Some(count) => (Until::Count(count), Until::Count(count)),
+        None => (
+            Until::Time(milliseconds(arguments.warm_up_ms)),
+            Until::Time(milliseconds(arguments.window_ms)),
+        ),
+    };
+    publish(&mut fleet, messages.depth, warm_up, &mut latencies)?;
+    arguments.counted.stop_at("ready")?;
     let mut latencies = Latencies::new();
     let before = Usage::now(arguments.target.pid)?;
     let started = Instant::now();
-    let window = milliseconds(arguments.window_ms);
     let deliveries = publish(&mut fleet, messages.depth, window, &mut latencies)?;
     let time = started.elapsed();
     let used = before.until(&Usage::now(arguments.target.pid)?);
+    arguments.counted.stop_at("measured")?;
     fleet.reset()?;
     Ok(Report::new(deliveries, time, &used, &latencies))
+}
+
+/// When no more is published.
+#[derive(Clone, Copy)]
+enum Until {
+    Time(Duration),
+    /// So many messages were delivered, or somewhat more.
+    Count(u64),
 }
 
 /// The answer is how many deliveries there were.
 fn publish(
     fleet: &mut Fleet<'_>,
     depth: usize,
-    window: Duration,
+    until: Until,
     latencies: &mut Latencies,
 ) -> anyhow::Result<u64> {
     let all = (depth * fleet.connections.len()) as u64;
     let started = Instant::now();
     let mut total = 0;
-    while started.elapsed() < window {
+    let goes_on = |total| match until {
+        Until::Time(time) => started.elapsed() < time,
+        Until::Count(count) => total < count,
+    };
+    while goes_on(total) {
         let published = Instant::now();
         fleet.connections[0].send(fleet.script, depth)?;
         let mut delivered = 0;

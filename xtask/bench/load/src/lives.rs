@@ -21,6 +21,9 @@ pub(crate) fn connect(arguments: &arguments::Lives) -> anyhow::Result<Report> {
     let script = script(target)?;
     // The first connections make a server allocate and compile.
     warm_up(target, &script)?;
+    if let Some(count) = arguments.counted.count {
+        return one_by_one(arguments, count as usize, &script);
+    }
     let mut total = Used::default();
     let (mut time, mut count) = (Duration::ZERO, 0);
     let mut latencies = Latencies::new();
@@ -35,6 +38,28 @@ pub(crate) fn connect(arguments: &arguments::Lives) -> anyhow::Result<Report> {
         fleet.reset()?;
     }
     Ok(Report::new(count, time, &total, &latencies))
+}
+
+/// Opens connections one after the other.
+fn one_by_one(
+    arguments: &arguments::Lives,
+    count: usize,
+    script: &Script,
+) -> anyhow::Result<Report> {
+    let target = &arguments.target;
+    let mut fleet = Fleet::new(target, script)?;
+    let mut latencies = Latencies::new();
+    arguments.counted.stop_at("ready")?;
+    let before = Usage::now(target.pid)?;
+    let started = Instant::now();
+    for opened in 1..=count {
+        latencies.add(&fleet.open(opened)?);
+    }
+    let time = started.elapsed();
+    let used = before.until(&Usage::now(target.pid)?);
+    arguments.counted.stop_at("measured")?;
+    fleet.reset()?;
+    Ok(Report::new(count as u64, time, &used, &latencies))
 }
 
 pub(crate) fn churn(arguments: &arguments::Lives) -> anyhow::Result<Report> {
