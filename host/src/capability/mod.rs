@@ -61,6 +61,13 @@ impl Services {
         self.lane.cork.release();
     }
 
+    /// A guest call lets others run for a moment: what it caused leaves at the latest when it has done
+    /// so a few times.
+    pub(crate) fn pause(&self) {
+        self.topics.flush();
+        self.lane.cork.pause();
+    }
+
     /// Those of the only worker of a server that stores nothing: for an instance that is tried, and
     /// has no session.
     pub(crate) fn alone(lane: Rc<Lane>) -> Self {

@@ -17,7 +17,7 @@ use super::{Dispatcher, Hosted, conversing};
 use crate::capability::{Services, Surroundings};
 use crate::catalog::Route;
 use crate::fault::{Fault, Incident};
-use crate::guest::{Acceptance, Instance};
+use crate::guest::{Acceptance, Instance, is_pausing};
 use crate::mailbox::{Connecting, Outbox, Stop, TimerCall, Work};
 
 /// Why an instance's task ends.
@@ -227,8 +227,8 @@ pub(super) fn refuse_waiting(hosted: &Hosted, incident: &Incident) {
     }
 }
 
-/// Runs a guest call; what it sends leaves when it ends or first waits. Where a version is on trial,
-/// it is timed.
+/// Runs a guest call; what it sends leaves when it ends or waits, and now and then while it runs long.
+/// Where a version is on trial, it is timed.
 /// The call stays where it is pinned: an `async fn` that took it would hold room for it twice.
 pub(super) async fn corked<T>(
     services: &Services,
@@ -250,7 +250,10 @@ async fn run_corked<T>(
     services.lane.cork.begin_call();
     poll_fn(|context| {
         let outcome = hosted.counts().time(|| call.as_mut().poll(context));
-        services.release();
+        match outcome.is_pending() && is_pausing() {
+            true => services.pause(),
+            false => services.release(),
+        }
         outcome
     })
     .await

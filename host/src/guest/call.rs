@@ -4,7 +4,7 @@
 //! over within two of them is not interrupted, unless its tenant has used more than its share; a
 //! longer one waits for its turn at each. Wall time is a timer that is armed only if the call is not over when it first waits.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -130,6 +130,16 @@ fn thread_cpu_microseconds() -> u64 {
     thread_cpu_time().as_micros() as u64 + 1
 }
 
+thread_local! {
+    /// Of the call that was polled last on this thread.
+    static PAUSES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the call that was polled just now on this thread stands still only to let others run.
+pub(crate) fn is_pausing() -> bool {
+    PAUSES.get()
+}
+
 /// Which deadline a call has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Overrun {
@@ -175,6 +185,7 @@ impl Deadlines<'_> {
             let _running = self.ticker.enter(self.shard);
             let polled = call.as_mut().poll(context);
             self.meter.end_turn();
+            self.note(&polled);
             Poll::Ready(polled)
         });
         match first.await {
@@ -209,6 +220,11 @@ impl Deadlines<'_> {
         let polled = call.poll(context);
         self.meter.end_slice();
         self.meter.end_turn();
+        self.note(&polled);
         polled
+    }
+
+    fn note<T>(&self, polled: &Poll<T>) {
+        PAUSES.set(polled.is_pending() && self.meter.is_yielding());
     }
 }

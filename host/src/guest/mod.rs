@@ -20,6 +20,7 @@ pub(crate) mod tests;
 mod ticker;
 mod trap;
 
+pub(crate) use self::call::is_pausing;
 pub(crate) use self::engine::Engine;
 pub use self::engine::EngineConfig;
 pub(crate) use self::examine::check_file;

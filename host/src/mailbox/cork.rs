@@ -12,12 +12,19 @@ use super::Outbox;
 use super::joined::{Audience, Joined, Way};
 use crate::metrics::TopicCounters;
 
+/// So often a call may be found to wait for its next turn before what was sent leaves: a turn is a
+/// millisecond, and whoever else has one meanwhile lets it leave, too. A handler that sends to a
+/// thousand sessions takes longer than one for a message to each, and would pay for a write of each.
+const PAUSES_MAX: u32 = 8;
+
 /// The outboxes of one worker that have bytes to write.
 #[derive(Default)]
 pub(crate) struct Cork {
     waiting: RefCell<Vec<Outbox>>,
     joined: Joined,
     calls: Cell<u32>,
+    /// Since the last release.
+    pauses: Cell<u32>,
 }
 
 impl Cork {
@@ -56,8 +63,18 @@ impl Cork {
         }
     }
 
+    /// A guest call lets others run and goes on then: what was collected may wait a little for more.
+    pub(crate) fn pause(&self) {
+        self.settle();
+        self.pauses.set(self.pauses.get() + 1);
+        if self.pauses.get() >= PAUSES_MAX {
+            self.release();
+        }
+    }
+
     /// Writes what was collected.
     pub(crate) fn release(&self) {
+        self.pauses.set(0);
         self.joined.hand_out(Way::Write);
         // Writing wakes tasks and calls no one, so nothing is added meanwhile.
         for outbox in self.waiting.borrow_mut().drain(..) {

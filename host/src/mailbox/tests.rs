@@ -327,3 +327,23 @@ fn a_lent_read_buffer_goes_back_when_its_message_is_finished() {
     let again: Vec<_> = std::iter::from_fn(lend).collect();
     assert_eq!(again.len(), all);
 }
+
+#[tokio::test(flavor = "current_thread")]
+async fn what_a_long_call_sends_waits_through_a_few_of_its_pauses() {
+    let lane = lane();
+    let (outbox, mut peer) = session(&lane, 4096);
+    let mut buffer = [0; 100];
+    let mut pauses = 0;
+    assert_eq!(send(&outbox, 10), Ok(()));
+    while outbox.queued_bytes() > 0 {
+        lane.cork.pause();
+        pauses += 1;
+    }
+    assert_eq!(pauses, 8);
+    assert_eq!(peer.read(&mut buffer).await.expect("a read"), 12);
+    assert_eq!(send(&outbox, 10), Ok(()));
+    lane.cork.pause();
+    assert!(outbox.queued_bytes() > 0, "they are counted anew");
+    lane.cork.release();
+    assert_eq!(outbox.queued_bytes(), 0);
+}
