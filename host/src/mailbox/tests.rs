@@ -347,3 +347,29 @@ async fn what_a_long_call_sends_waits_through_a_few_of_its_pauses() {
     lane.cork.release();
     assert_eq!(outbox.queued_bytes(), 0);
 }
+
+#[test]
+fn a_batch_that_something_was_taken_out_of_is_not_packed() {
+    let lane = lane();
+    let (leaves, _peer) = session(&lane, 100);
+    let (stays, _other_peer) = session(&lane, 100);
+    let inbox = Inbox::<()>::new();
+    let put = |outbox: &Outbox, payload: &[u8]| {
+        let message = Incoming::Lent(Message::Binary(payload));
+        assert_eq!(inbox.push_message(outbox, message), Ok(()));
+    };
+    put(&leaves, b"secret");
+    put(&stays, b"a");
+    inbox.discard(&leaves);
+    put(&stays, b"b");
+    let Some(Work::Messages(batch)) = inbox.take() else {
+        panic!("a batch waits");
+    };
+    assert_eq!(batch.packed(), None);
+    let left: Vec<_> = batch.iter().collect();
+    let id = stays.id();
+    assert_eq!(
+        left,
+        [(id, Message::Binary(b"a")), (id, Message::Binary(b"b"))]
+    );
+}
