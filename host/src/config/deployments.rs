@@ -31,7 +31,7 @@ pub struct DeploymentSettings {
     pub versions_kept: u32,
     /// Deployments of one tenant. Default 100.
     pub tenant_deployments_max: u32,
-    /// Who may deploy, by name; in a file, each `[tenant.NAME.deploy]`.
+    /// Who may deploy, by name. A server adds the rules of its tenants.
     pub tenants: BTreeMap<String, TenantRules>,
 }
 

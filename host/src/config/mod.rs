@@ -58,7 +58,7 @@ pub struct Config {
     pub engine: EngineConfig,
     /// What components may store; `None` is nothing.
     pub storage: Option<StorageSettings>,
-    /// What may be deployed while the server runs; `None` is nothing.
+    /// Where deployments are kept, without the rules of [`Config::tenants`]; `None`: there are none.
     pub deployments: Option<DeploymentSettings>,
     /// What holds for which tenant, by name.
     pub tenants: BTreeMap<String, TenantSettings>,
@@ -190,12 +190,6 @@ fn read(document: &Document<'_>, top: &Section<'_, '_>, folder: &Path) -> Config
     let has_storage = top.has("storage");
     config.tenants = tenant::tenants(top);
     config.deployments = deployments::deployments(top, folder);
-    if let Some(deployments) = &mut config.deployments {
-        let rules = |(name, tenant): (&String, &TenantSettings)| {
-            Some((name.clone(), tenant.deploy.clone()?))
-        };
-        deployments.tenants = config.tenants.iter().filter_map(rules).collect();
-    }
     let mut served = Vec::new();
     for section in top.sections("route", "[[route]]") {
         if let Some(route) = route::route(&section, folder, has_storage) {
@@ -316,7 +310,7 @@ fn check_together(top: &Section<'_, '_>, served: Vec<catalog::Route>) {
 
 fn as_served(route: &RouteConfig) -> catalog::Route {
     catalog::Route {
-        host: route.host.clone(),
+        hosts: route.host.clone().into_iter().collect(),
         subprotocols: route.subprotocols.clone(),
         ..catalog::Route::new(&route.path, Target::Component(ProgramId(0)))
     }
