@@ -69,6 +69,17 @@ pub mod lasting {
     });
 }
 
+/// A check before it is served: the world `checked`. Apart, as `timed` is.
+pub mod checked {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        world: "wharf:websocket/checked",
+        pub_export_macro: true,
+        export_macro_name: "export_checked",
+        default_bindings_module: "wharf_guest::bindings::checked",
+    });
+}
+
 /// Keys and values: the world `keyvalue`. Apart, so that the names of WASI stay out of the rest.
 pub mod keyvalue {
     wit_bindgen::generate!({

@@ -88,7 +88,7 @@ pub fn reject(
 /// its [`Handshake`](crate::Handshake), with `timers` its
 /// [`TimerHandler`](crate::TimerHandler), with `control` its
 /// [`ControlHandler`](crate::ControlHandler), with `handover` its
-/// [`Handover`](crate::Handover).
+/// [`Handover`](crate::Handover), with `health` its [`Health`](crate::Health).
 ///
 /// ```ignore
 /// wharf_guest::export!(MyHandler);
@@ -159,6 +159,23 @@ macro_rules! export {
 
             $crate::bindings::lasting::export_lasting!(
                 WharfExport with_types_in $crate::bindings::lasting
+            );
+        };
+    };
+    (@health $handler:ty) => {
+        const _: () = {
+            use $crate::bindings::checked::exports::wharf::websocket::health as wire;
+
+            impl wire::Guest for WharfExport {
+                fn check() -> ::core::result::Result<(), ::std::string::String> {
+                    WHARF_INSTANCE.with(|instance| {
+                        instance.with(|handler| $crate::Health::check(handler))
+                    })
+                }
+            }
+
+            $crate::bindings::checked::export_checked!(
+                WharfExport with_types_in $crate::bindings::checked
             );
         };
     };

@@ -105,6 +105,7 @@ mod control;
 pub mod conversation;
 mod export;
 pub mod handover;
+mod health;
 pub mod http;
 pub mod kv;
 pub mod log;
@@ -123,6 +124,7 @@ pub use control::{CloseReason, ControlHandler};
 #[doc(hidden)]
 pub use export::{Instance, deliver, deliver_packed, reject};
 pub use handover::Handover;
+pub use health::Health;
 pub use message::Message;
 pub use session::Session;
 pub use timers::TimerHandler;

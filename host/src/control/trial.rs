@@ -1,6 +1,8 @@
-//! The dry run: one instance of a component is started and dropped, before anybody is sent to it.
+//! The dry run: one instance of a component is started, asked whether it is well, and dropped, before
+//! anybody is sent to it.
 //!
-//! It has no session, no storage and no grant while it starts, so it can leave nothing behind.
+//! It has no session, no storage and no grant meanwhile, so it can leave nothing behind; what its
+//! manifest's `[route.config]` says it can read.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,17 +10,25 @@ use std::time::Instant;
 
 use super::error::DeployError;
 use crate::capability::{Services, Surroundings};
-use crate::catalog::{ProgramId, Route, Target};
+use crate::catalog::{ProgramId, Route, Settings, Target};
+use crate::fault::Fault;
 use crate::guest::{Instance, Program, Stage};
 use crate::mailbox::{Lane, Members};
 use crate::timers::Owner;
 
+/// Characters of what a component says of its health.
+const WORD_CHARS_MAX: usize = 1_000;
+
 /// Starts an instance within the program's own limits, on a thread of its own: the caller's may be
 /// one that runs tasks.
-pub(super) fn start(program: &Arc<Program>, tenant: &str) -> Result<(), DeployError> {
+pub(super) fn start(
+    program: &Arc<Program>,
+    tenant: &str,
+    settings: Option<&Settings>,
+) -> Result<(), DeployError> {
     let outcome = std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().name("wharf-trial".into());
-        let trial = thread.spawn_scoped(scope, || run(program, tenant))?;
+        let trial = thread.spawn_scoped(scope, || run(program, tenant, settings))?;
         Ok(trial.join())
     });
     match outcome {
@@ -32,25 +42,40 @@ fn no_thread(error: &std::io::Error) -> DeployError {
     DeployError::Start(format!("no thread for it: {error}"))
 }
 
-fn run(program: &Arc<Program>, tenant: &str) -> Result<(), DeployError> {
+fn run(
+    program: &Arc<Program>,
+    tenant: &str,
+    settings: Option<&Settings>,
+) -> Result<(), DeployError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| no_thread(&error))?;
-    let started = runtime.block_on(async {
-        let surroundings = surroundings(tenant);
-        match program.converses() {
-            true => Stage::start(program, surroundings).await.map(drop),
-            false => Instance::start(program, surroundings).await.map(drop),
+    runtime.block_on(async {
+        let surroundings = surroundings(tenant, settings);
+        let failed = |fault: Fault| DeployError::Start(fault.to_string());
+        if program.converses() {
+            let started = Stage::start(program, surroundings).await;
+            return started.map(drop).map_err(failed);
         }
-    });
-    started.map_err(|fault| DeployError::Start(fault.to_string()))
+        let mut instance = Instance::start(program, surroundings)
+            .await
+            .map_err(failed)?;
+        match instance.check_health().await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(word)) => Err(DeployError::Health(
+                word.chars().take(WORD_CHARS_MAX).collect(),
+            )),
+            Err(fault) => Err(DeployError::Health(fault.to_string())),
+        }
+    })
 }
 
-fn surroundings(tenant: &str) -> Surroundings {
+fn surroundings(tenant: &str, settings: Option<&Settings>) -> Surroundings {
     let mut route = Route::new("/", Target::Component(ProgramId(0)));
     // What it prints goes to its own log.
     route.tenant = tenant.into();
+    route.settings = settings.cloned().unwrap_or_default().into();
     let lane = Rc::new(Lane::new(Instant::now(), 0, 0, 1));
     Surroundings {
         members: Members::default(),

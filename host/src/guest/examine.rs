@@ -32,6 +32,7 @@ pub(super) type OnTimer = (&'static str,);
 pub(super) type OnControl = (u64, ControlFrame<'static>);
 pub(super) type ImportState = (&'static [u8],);
 pub(super) type Imported = (Result<(), String>,);
+pub(super) type Checked = (Result<(), String>,);
 pub(super) type Converse = (u64, StreamReader<StreamedMessage>);
 pub(super) type Connected = (Result<Acceptance, Rejection>,);
 
@@ -229,6 +230,7 @@ pub(super) struct Exports {
     pub(super) on_timer: Option<ComponentExportIndex>,
     pub(super) on_control: Option<ComponentExportIndex>,
     pub(super) handover: Option<Handover>,
+    pub(super) health: Option<ComponentExportIndex>,
 }
 
 /// Where the functions are that carry state from one version to the next.
@@ -497,6 +499,7 @@ fn find_exports(component: &Component, names: &[String]) -> Result<Exports, Prog
         on_timer: optional::<OnTimer, ()>(component, "timer-handler", "on-timer")?,
         on_control: optional::<OnControl, ()>(component, "control-handler", "on-control")?,
         handover: find_handover(component)?,
+        health: optional::<(), Checked>(component, "health", "check")?,
     })
 }
 

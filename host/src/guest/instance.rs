@@ -14,8 +14,8 @@ use wharf_protocol::Message;
 
 use super::call::{CpuMeter, Deadlines};
 use super::examine::{
-    Connected, Exports, ImportState, Imported, Main, OnClose, OnConnect, OnControl, OnMessages,
-    OnOpen, OnPacked, OnTimer,
+    Checked, Connected, Exports, ImportState, Imported, Main, OnClose, OnConnect, OnControl,
+    OnMessages, OnOpen, OnPacked, OnTimer,
 };
 use super::program::Program;
 use super::started::Started;
@@ -56,6 +56,7 @@ struct Functions {
     on_timer: Option<TypedFunc<OnTimer, ()>>,
     on_control: Option<TypedFunc<OnControl, ()>>,
     handover: Option<Handover>,
+    health: Option<TypedFunc<(), Checked>>,
 }
 
 /// From one version to the next.
@@ -206,6 +207,17 @@ impl Instance {
         Ok(taken)
     }
 
+    /// Asks the guest whether it is fit to be served; one that does not say is. The inner error is the
+    /// guest's own word.
+    pub(crate) async fn check_health(&mut self) -> Result<Result<(), String>, Fault> {
+        let Some(check) = self.functions.health else {
+            return Ok(Ok(()));
+        };
+        self.is_about(None);
+        let (word,) = self.call(check, ()).await?;
+        Ok(word)
+    }
+
     /// What the guest says from now on has this session's number.
     fn is_about(&self, session: Option<u64>) {
         if let Some(log) = &self.store.data().log {
@@ -285,6 +297,10 @@ impl Functions {
             }),
             None => None,
         };
+        let health = match &exports.health {
+            Some(index) => Some(instance.get_typed_func(&mut *store, index)?),
+            None => None,
+        };
         let Main::Handler {
             on_open,
             on_messages,
@@ -302,6 +318,7 @@ impl Functions {
             on_timer,
             on_control,
             handover,
+            health,
         })
     }
 }

@@ -13,13 +13,14 @@
 //! | `message = "spin"` | never ends over it |
 //! | `rounds = "NUMBER"` | counts so far over each message |
 //! | `hoard = "BYTES"` | hands over so much more |
+//! | `health = "TEXT"` | says of its health that it is TEXT |
 
 // It counts for a host: alone it does nothing.
 #![cfg(target_family = "wasm")]
 
 use std::collections::BTreeMap;
 
-use wharf_guest::{Ending, Handler, Handover, Message, Session, settings};
+use wharf_guest::{Ending, Handler, Handover, Health, Message, Session, settings};
 
 struct Heir {
     version: String,
@@ -108,8 +109,18 @@ impl Handover for Heir {
     }
 }
 
+impl Health for Heir {
+    fn check(&mut self) -> Result<(), String> {
+        match setting("health") {
+            well if well.is_empty() => Ok(()),
+            trap if trap == "trap" => panic!("it was told to"),
+            ill => Err(ill),
+        }
+    }
+}
+
 fn setting(name: &str) -> String {
     settings::get(name).unwrap_or_default()
 }
 
-wharf_guest::export!(Heir, handover);
+wharf_guest::export!(Heir, handover, health);
