@@ -16,11 +16,9 @@ const ROUTE: &str = "[route]";
 /// A checked manifest.
 #[derive(Clone, Debug)]
 pub struct Manifest {
-    /// What is served, and how. `component` is empty: it was uploaded with the manifest. `tenant` is
-    /// whoever deploys it, never what a manifest says.
+    /// What is served, and how; its `rollout` is the manifest's. `component` is empty: it was uploaded
+    /// with the manifest. `tenant` is whoever deploys it, never what a manifest says.
     pub route: RouteConfig,
-    /// What becomes of the sessions of the version before.
-    pub rollout: Rollout,
 }
 
 impl Manifest {
@@ -43,15 +41,15 @@ impl Manifest {
 }
 
 fn read(top: &Section<'_, '_>) -> Option<Manifest> {
-    let mut route = route(top);
+    let route = route(top);
     let asked = top.section("rollout", "[rollout]");
     let (rollout, canary) = rollout(asked, "[rollout.canary]", route.as_ref());
-    if let Some(route) = &mut route {
-        route.canary = canary;
-    }
     Some(Manifest {
-        route: route?,
-        rollout: rollout.unwrap_or_default(),
+        route: RouteConfig {
+            rollout,
+            canary,
+            ..route?
+        },
     })
 }
 

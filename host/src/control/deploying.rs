@@ -6,13 +6,12 @@ use std::sync::Arc;
 use super::error::DeployError;
 use super::latest;
 use super::name::DeploymentName;
-use super::permission;
 use super::pins::Pin;
-use super::records::{self, Changing, CompiledRecord, Of, Version, View};
-use super::registry::{Published, Registry, now_unix_ms, read_manifest};
+use super::records::{self, Changing, CompiledRecord, Head, Of, Version, View};
+use super::registry::{Published, Registry, author, live, now_unix_ms};
 use super::signature;
 use super::trial;
-use crate::config::{Manifest, TenantRules};
+use crate::config::Manifest;
 use crate::digest::Digest;
 use crate::guest::{Precompiled, Program, ProgramError, check_file};
 
@@ -67,11 +66,25 @@ pub struct Prepared {
     version: Version,
     manifest: Manifest,
     component: Precompiled,
+    /// Who brings it back, if it is a version from before.
+    returns: Option<String>,
     _pin: Pin,
 }
 
 impl Prepared {
-    /// What it would be as a version; it gets its number when it is published.
+    /// Whose it is.
+    #[must_use]
+    pub fn tenant(&self) -> &str {
+        &self.tenant
+    }
+
+    /// The deployment's name.
+    #[must_use]
+    pub fn name(&self) -> &DeploymentName {
+        &self.name
+    }
+
+    /// What it would be as a version; a new one gets its number when it is published.
     #[must_use]
     pub fn version(&self) -> &Version {
         &self.version
@@ -104,10 +117,7 @@ impl Registry {
         observe: &mut dyn FnMut(Step),
     ) -> Result<Published, DeployError> {
         // Said before the work rather than after it; what counts is asked again at the end.
-        let found = self.generation(upload.tenant, upload.name)?;
-        if found != expected {
-            return Err(DeployError::Conflict { expected, found });
-        }
+        self.expect(upload.tenant, upload.name, expected)?;
         let prepared = self.prepare(upload, observe)?;
         self.publish(prepared, expected, observe)
     }
@@ -123,11 +133,7 @@ impl Registry {
     ) -> Result<Prepared, DeployError> {
         let name = upload.name.parse()?;
         let rules = self.rules(upload.tenant)?;
-        let manifest = read_manifest(upload.manifest, upload.tenant)?;
-        let refused = permission::refused(&manifest.route, rules);
-        if !refused.is_empty() {
-            return Err(DeployError::NotAllowed(refused));
-        }
+        let manifest = self.permitted(upload.manifest, upload.tenant)?;
         let mut limits = manifest.route.guest.clone();
         let most = self.0.settings.component_bytes_max;
         limits.component_bytes_max = limits.component_bytes_max.min(most);
@@ -139,7 +145,8 @@ impl Registry {
         artifacts.keep(&artifact, upload.component, observe)?;
         let (component, program) = self.sound(&name, &artifact, &manifest, observe)?;
         observe(Step::Checked);
-        trial::start(&Arc::new(program), upload.tenant)?;
+        let settings = manifest.route.settings.as_ref();
+        trial::start(&Arc::new(program), upload.tenant, settings)?;
         observe(Step::Started);
         let version = Version {
             number: 0,
@@ -156,6 +163,38 @@ impl Registry {
             version,
             manifest,
             component,
+            returns: None,
+            _pin: pin,
+        })
+    }
+
+    /// Loads the previous version, to be published again. Changes no deployment.
+    ///
+    /// # Errors
+    /// Why it could not be served.
+    pub fn prepare_rollback(
+        &self,
+        tenant: &str,
+        name: &str,
+        by: &str,
+    ) -> Result<Prepared, DeployError> {
+        let name: DeploymentName = name.parse()?;
+        let of = Of {
+            tenant,
+            name: &name,
+        };
+        let view = View::new(self.storage())?;
+        let previous = live(view.head(&of)?)?.previous;
+        let version = view.version(&of, previous.ok_or(DeployError::NoPrevious)?)?;
+        let pin = self.0.pins.pin(version.artifact);
+        let (manifest, component) = self.load(&of, &version)?;
+        Ok(Prepared {
+            tenant: tenant.to_owned(),
+            name,
+            version,
+            manifest,
+            component,
+            returns: Some(by.to_owned()),
             _pin: pin,
         })
     }
@@ -172,26 +211,26 @@ impl Registry {
     ) -> Result<Published, DeployError> {
         let (tenant, name) = (prepared.tenant.as_str(), &prepared.name);
         let of = Of { tenant, name };
-        let settings = &self.0.settings;
         let mut version = prepared.version;
-        let head = self.0.storage.write_blocking(|transaction| {
-            let mut changing = Changing::new(transaction)?;
-            let old = changing.expect(&of, expected)?;
-            let max = settings.tenant_deployments_max;
-            if old.current.is_none() && changing.count(tenant)? >= max {
-                return Err(DeployError::TooMany(max));
-            }
-            version.number = old.generation + 1;
-            changing.deploy(&of, &old, &version, settings.versions_kept)
-        })?;
+        let head = match &prepared.returns {
+            None => self.record_deploy(&of, &mut version, expected)?,
+            Some(by) => self.record_rollback(&of, &version, (expected, by))?,
+        };
         observe(Step::Recorded);
         self.note();
         observe(Step::Noted);
         self.collect();
         observe(Step::Collected);
-        let generation = head.generation;
-        let (artifact, by) = (version.artifact, version.by);
-        tracing::info!(tenant, deployment = %name, generation, %artifact, by, "deployed");
+        let (generation, artifact) = (head.generation, version.artifact);
+        match &prepared.returns {
+            None => {
+                let by = &version.by;
+                tracing::info!(tenant, deployment = %name, generation, %artifact, by, "deployed");
+            }
+            Some(by) => {
+                tracing::info!(tenant, deployment = %name, generation, %artifact, by, "rolled back");
+            }
+        }
         Ok(Published {
             deployment: self.deployment(&of, &head)?,
             manifest: prepared.manifest,
@@ -199,9 +238,42 @@ impl Registry {
         })
     }
 
-    fn rules(&self, tenant: &str) -> Result<&TenantRules, DeployError> {
-        let rules = self.0.settings.tenants.get(tenant);
-        rules.ok_or_else(|| DeployError::UnknownTenant(tenant.to_owned()))
+    /// Writes a new version, which gets its number.
+    fn record_deploy(
+        &self,
+        of: &Of<'_>,
+        version: &mut Version,
+        expected: u64,
+    ) -> Result<Head, DeployError> {
+        let settings = &self.0.settings;
+        self.storage().write_blocking(|transaction| {
+            let mut changing = Changing::new(transaction)?;
+            let old = changing.expect(of, expected)?;
+            let max = settings.tenant_deployments_max;
+            if old.current.is_none() && changing.count(of.tenant)? >= max {
+                return Err(DeployError::TooMany(max));
+            }
+            version.number = old.generation + 1;
+            changing.deploy(of, &old, version, settings.versions_kept)
+        })
+    }
+
+    /// Makes the previous version the current one, if it is still that.
+    fn record_rollback(
+        &self,
+        of: &Of<'_>,
+        version: &Version,
+        (expected, by): (u64, &str),
+    ) -> Result<Head, DeployError> {
+        self.storage().write_blocking(|transaction| {
+            let mut changing = Changing::new(transaction)?;
+            let old = live(Some(changing.expect(of, expected)?))?;
+            if old.previous != Some(version.number) {
+                let found = old.generation;
+                return Err(DeployError::Conflict { expected, found });
+            }
+            changing.roll_back(of, &old, version.artifact, author(by))
+        })
     }
 
     /// A component that was compiled before or is compiled now, and is as its manifest says.
@@ -227,7 +299,7 @@ impl Registry {
 
     /// What was compiled before, if it is all there and of this engine.
     fn kept(&self, artifact: &Digest) -> Result<Option<Precompiled>, DeployError> {
-        let record = match View::new(&self.0.storage)?.compiled(artifact) {
+        let record = match View::new(self.storage())?.compiled(artifact) {
             Ok(Some(record)) if record.engine == self.0.compatibility => record,
             Ok(_) => return Ok(None),
             Err(DeployError::Damaged(what)) => {
@@ -289,7 +361,7 @@ impl Registry {
     /// Notes beside the registry that it has changed. It has, so a failure is no reason to say that
     /// it has not.
     pub(super) fn note(&self) {
-        let changes = View::new(&self.0.storage).and_then(|view| view.changes());
+        let changes = View::new(self.storage()).and_then(|view| view.changes());
         let folder = &self.0.artifacts.0;
         if let Err(error) = changes.and_then(|changes| latest::write(folder, changes)) {
             tracing::warn!("the latest change is not noted: {error}");

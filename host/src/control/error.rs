@@ -27,6 +27,8 @@ pub enum DeployError {
     Compile(CompileError),
     /// An instance of it does not start.
     Start(String),
+    /// An instance of it says that it is not well.
+    Health(String),
     /// Somebody else has changed the deployment meanwhile.
     Conflict {
         /// The generation that was to be changed.
@@ -82,6 +84,10 @@ impl fmt::Display for DeployError {
             Self::Start(why) => write!(
                 formatter,
                 "an instance of the component does not start: {why}"
+            ),
+            Self::Health(why) => write!(
+                formatter,
+                "an instance of the component says that it is not well: {why}"
             ),
             Self::Conflict { expected, found } => write!(
                 formatter,

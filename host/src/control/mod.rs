@@ -26,4 +26,5 @@ pub use self::deploying::{Prepared, Step, Upload};
 pub use self::error::{CompileError, DeployError};
 pub use self::name::DeploymentName;
 pub use self::records::{Change, HistoryEntry, Version};
+pub(crate) use self::registry::manifest;
 pub use self::registry::{Deployment, Published, Registry};

@@ -1,16 +1,32 @@
 //! What a manifest asks for, against what its tenant may have. Pure.
 
 use crate::catalog::{Grants, WebSocketSettings};
-use crate::config::{RouteConfig, TenantRules};
+use crate::config::{RouteConfig, TenantPlace, TenantRules};
 use crate::guest::GuestLimits;
 
 /// What is asked for and may not be had, each with what would be right.
 pub(super) fn refused(asked: &RouteConfig, rules: &TenantRules) -> Vec<String> {
     let mut refused = Vec::new();
+    host(asked, &rules.place, &mut refused);
     grants(&asked.grants, &rules.grants, &mut refused);
     guest(&asked.guest, &rules.guest, &asked.websocket, &mut refused);
     websocket(&asked.websocket, &rules.websocket, &mut refused);
     refused
+}
+
+fn host(asked: &RouteConfig, place: &TenantPlace, refused: &mut Vec<String>) {
+    let Some(host) = &asked.host else { return };
+    if !place.hosts.contains(host) {
+        refused.push(match place.hosts.as_slice() {
+            [] => {
+                format!("[route] host = {host:?}: the tenant has no hosts of its own, leave it out")
+            }
+            hosts => format!(
+                "[route] host = {host:?}: right is one of {}",
+                hosts.join(", ")
+            ),
+        });
+    }
 }
 
 fn grants(asked: &Grants, allowed: &Grants, refused: &mut Vec<String>) {

@@ -269,7 +269,8 @@ impl<'t> Changing<'t> {
     pub(super) fn count(&self, tenant: &str) -> Result<u32, DeployError> {
         let mut count = 0;
         each_head(&self.heads, Some(tenant), |_, _, head| {
-            count += u32::from(head.current.is_some());
+            count += u32::from(head?.current.is_some());
+            Ok(())
         })?;
         Ok(count)
     }
@@ -427,11 +428,11 @@ impl View {
         head(&self.0.open_table(HEADS).map_err(db)?, of)
     }
 
-    /// Shows the deployments of a tenant, or all of them, deleted ones too.
+    /// Shows the deployments of a tenant, or all of them, deleted and damaged ones too.
     pub(super) fn each_head(
         &self,
         tenant: Option<&str>,
-        see: impl FnMut(&str, &DeploymentName, Head),
+        see: impl FnMut(&str, &DeploymentName, Result<Head, DeployError>) -> Result<(), DeployError>,
     ) -> Result<(), DeployError> {
         each_head(&self.0.open_table(HEADS).map_err(db)?, tenant, see)
     }
@@ -516,7 +517,7 @@ fn head(
 fn each_head(
     table: &impl ReadableTable<Place, &'static [u8]>,
     tenant: Option<&str>,
-    mut see: impl FnMut(&str, &DeploymentName, Head),
+    mut see: impl FnMut(&str, &DeploymentName, Result<Head, DeployError>) -> Result<(), DeployError>,
 ) -> Result<(), DeployError> {
     let from = tenant.unwrap_or_default();
     for entry in table.range::<(&str, &str)>((from, "")..).map_err(db)? {
@@ -530,7 +531,7 @@ fn each_head(
             tenant: of_tenant,
             name: &name,
         };
-        see(of_tenant, &name, Head::unseal(sealed.value(), &of)?);
+        see(of_tenant, &name, Head::unseal(sealed.value(), &of))?;
     }
     Ok(())
 }

@@ -15,9 +15,10 @@ use super::error::DeployError;
 use super::files::Folder;
 use super::latest;
 use super::name::DeploymentName;
+use super::permission;
 use super::pins::Pins;
 use super::records::{self, Author, Changing, Head, HistoryEntry, Of, Version, View};
-use crate::config::{DeploymentSettings, Manifest};
+use crate::config::{DeploymentSettings, Manifest, TenantRules};
 use crate::digest::Digest;
 use crate::guest::{Engine, Precompiled, ProgramError};
 use crate::storage::{Storage, StoragePlace, StorageSettings};
@@ -115,30 +116,8 @@ impl Registry {
         expected: u64,
         by: &str,
     ) -> Result<Published, DeployError> {
-        let name = &name.parse()?;
-        let of = Of { tenant, name };
-        let view = View::new(&self.0.storage)?;
-        let known = live(view.head(&of)?)?;
-        let number = known.previous.ok_or(DeployError::NoPrevious)?;
-        let version = view.version(&of, number)?;
-        let _pin = self.0.pins.pin(version.artifact);
-        let (manifest, component) = self.load(&of, &version)?;
-        let head = self.0.storage.write_blocking(|transaction| {
-            let mut changing = Changing::new(transaction)?;
-            let old = live(Some(changing.expect(&of, expected)?))?;
-            if old.previous != Some(number) {
-                let found = old.generation;
-                return Err(DeployError::Conflict { expected, found });
-            }
-            changing.roll_back(&of, &old, version.artifact, author(by))
-        })?;
-        self.note();
-        tracing::info!(tenant, deployment = %name, generation = head.generation, artifact = %version.artifact, by, "rolled back");
-        Ok(Published {
-            deployment: self.deployment(&of, &head)?,
-            manifest,
-            component,
-        })
+        let prepared = self.prepare_rollback(tenant, name, by)?;
+        self.publish(prepared, expected, &mut |_| {})
     }
 
     /// Removes a deployment with all of its versions. Returns its last generation.
@@ -154,7 +133,7 @@ impl Registry {
     ) -> Result<u64, DeployError> {
         let name = &name.parse()?;
         let of = Of { tenant, name };
-        let head = self.0.storage.write_blocking(|transaction| {
+        let head = self.storage().write_blocking(|transaction| {
             let mut changing = Changing::new(transaction)?;
             let old = live(Some(changing.expect(&of, expected)?))?;
             changing.delete(&of, &old, author(by))
@@ -172,8 +151,22 @@ impl Registry {
     /// A name that is none, and what the disk has.
     pub fn generation(&self, tenant: &str, name: &str) -> Result<u64, DeployError> {
         let name = &name.parse()?;
-        let head = View::new(&self.0.storage)?.head(&Of { tenant, name })?;
+        let head = View::new(self.storage())?.head(&Of { tenant, name })?;
         Ok(head.unwrap_or_default().generation)
+    }
+
+    /// Whether that is the generation that the deployment has.
+    pub(super) fn expect(
+        &self,
+        tenant: &str,
+        name: &str,
+        expected: u64,
+    ) -> Result<(), DeployError> {
+        let found = self.generation(tenant, name)?;
+        if found == expected {
+            return Ok(());
+        }
+        Err(DeployError::Conflict { expected, found })
     }
 
     /// A deployment.
@@ -183,7 +176,7 @@ impl Registry {
     pub fn get(&self, tenant: &str, name: &str) -> Result<Deployment, DeployError> {
         let name = &name.parse()?;
         let of = Of { tenant, name };
-        let head = live(View::new(&self.0.storage)?.head(&of)?)?;
+        let head = live(View::new(self.storage())?.head(&of)?)?;
         self.deployment(&of, &head)
     }
 
@@ -192,17 +185,30 @@ impl Registry {
     /// # Errors
     /// What the disk has.
     pub fn list(&self, tenant: Option<&str>) -> Result<Vec<Deployment>, DeployError> {
-        let mut heads = Vec::new();
-        View::new(&self.0.storage)?.each_head(tenant, |tenant, name, head| {
-            if head.current.is_some() {
-                heads.push((tenant.to_owned(), name.clone(), head));
-            }
-        })?;
-        let heads = heads.iter();
-        let of = |tenant, name| Of { tenant, name };
-        heads
-            .map(|(tenant, name, head)| self.deployment(&of(tenant, name), head))
+        let names = self.names(tenant)?.into_iter();
+        names
+            .map(|(tenant, name)| self.get(&tenant, name.as_str()))
             .collect()
+    }
+
+    /// Which deployments a tenant has, or all tenants have, each with its tenant; also those whose
+    /// records are damaged.
+    ///
+    /// # Errors
+    /// What the disk has.
+    pub fn names(
+        &self,
+        tenant: Option<&str>,
+    ) -> Result<Vec<(String, DeploymentName)>, DeployError> {
+        let mut names = Vec::new();
+        View::new(self.storage())?.each_head(tenant, |tenant, name, head| {
+            if head.is_ok_and(|head| head.current.is_none()) {
+                return Ok(());
+            }
+            names.push((tenant.to_owned(), name.clone()));
+            Ok(())
+        })?;
+        Ok(names)
     }
 
     /// The versions of a deployment that are kept, oldest first.
@@ -212,7 +218,7 @@ impl Registry {
     pub fn versions(&self, tenant: &str, name: &str) -> Result<Vec<Version>, DeployError> {
         let name = &name.parse()?;
         let of = Of { tenant, name };
-        let view = View::new(&self.0.storage)?;
+        let view = View::new(self.storage())?;
         live(view.head(&of)?)?;
         view.versions(&of)
     }
@@ -225,21 +231,22 @@ impl Registry {
     pub fn history(&self, tenant: &str, name: &str) -> Result<Vec<HistoryEntry>, DeployError> {
         let name = &name.parse()?;
         let of = Of { tenant, name };
-        let view = View::new(&self.0.storage)?;
+        let view = View::new(self.storage())?;
         view.head(&of)?.ok_or(DeployError::NotFound)?;
         view.history(&of)
     }
 
-    /// What is to be served of a deployment, checked against its digests. What was compiled is
-    /// compiled again if it is damaged, or by another build of the host.
+    /// What is to be served of a deployment, checked against its digests and against what its tenant
+    /// may have now. What was compiled is compiled again if it is damaged, or by another build of the
+    /// host.
     ///
     /// # Errors
-    /// [`DeployError::NotFound`]; [`DeployError::Damaged`] if there is nothing sound to serve; and
-    /// what the disk has.
+    /// [`DeployError::NotFound`]; [`DeployError::Damaged`] if there is nothing sound to serve;
+    /// [`DeployError::UnknownTenant`] and [`DeployError::NotAllowed`]; and what the disk has.
     pub fn current(&self, tenant: &str, name: &str) -> Result<Published, DeployError> {
         let name = &name.parse()?;
         let of = Of { tenant, name };
-        let head = live(View::new(&self.0.storage)?.head(&of)?)?;
+        let head = live(View::new(self.storage())?.head(&of)?)?;
         let deployment = self.deployment(&of, &head)?;
         let (manifest, component) = self.load(&of, &deployment.current)?;
         Ok(Published {
@@ -258,7 +265,7 @@ impl Registry {
     }
 
     pub(super) fn deployment(&self, of: &Of<'_>, head: &Head) -> Result<Deployment, DeployError> {
-        let view = View::new(&self.0.storage)?;
+        let view = View::new(self.storage())?;
         let current = head.current.ok_or(DeployError::NotFound)?;
         let version = |number| view.version(of, number);
         Ok(Deployment {
@@ -270,9 +277,39 @@ impl Registry {
         })
     }
 
+    /// A manifest, if it asks for nothing that its tenant may not have.
+    pub(super) fn permitted(&self, text: &str, tenant: &str) -> Result<Manifest, DeployError> {
+        let rules = self.rules(tenant)?;
+        let mut manifest = manifest(text)?;
+        tenant.clone_into(&mut manifest.route.tenant);
+        match permission::refused(&manifest.route, rules) {
+            refused if refused.is_empty() => Ok(manifest),
+            refused => Err(DeployError::NotAllowed(refused)),
+        }
+    }
+
+    /// What a tenant may deploy.
+    ///
+    /// # Errors
+    /// [`DeployError::UnknownTenant`]: nothing.
+    pub fn rules(&self, tenant: &str) -> Result<&TenantRules, DeployError> {
+        let rules = self.0.settings.tenants.get(tenant);
+        rules.ok_or_else(|| DeployError::UnknownTenant(tenant.to_owned()))
+    }
+
+    /// The database, opened again if its disk had failed and may work now.
+    pub(super) fn storage(&self) -> &Storage {
+        self.0.storage.mend();
+        &self.0.storage
+    }
+
     /// A version's manifest and component, as sound as when they were deployed.
-    fn load(&self, of: &Of<'_>, version: &Version) -> Result<(Manifest, Precompiled), DeployError> {
-        let manifest = read_manifest(&version.manifest, of.tenant)?;
+    pub(super) fn load(
+        &self,
+        of: &Of<'_>,
+        version: &Version,
+    ) -> Result<(Manifest, Precompiled), DeployError> {
+        let manifest = self.permitted(&version.manifest, of.tenant)?;
         let (component, _) = self.sound(of.name, &version.artifact, &manifest, &mut |_| {})?;
         Ok((manifest, component))
     }
@@ -284,19 +321,18 @@ fn open_storage(file: &Path) -> Result<Storage, DeployError> {
     Storage::open_checked(&settings).map_err(DeployError::Damaged)
 }
 
-pub(super) fn read_manifest(text: &str, tenant: &str) -> Result<Manifest, DeployError> {
-    let mut manifest = Manifest::parse(text, Path::new(MANIFEST)).map_err(DeployError::Manifest)?;
-    tenant.clone_into(&mut manifest.route.tenant);
-    Ok(manifest)
+/// Reads a manifest.
+pub(crate) fn manifest(text: &str) -> Result<Manifest, DeployError> {
+    Manifest::parse(text, Path::new(MANIFEST)).map_err(DeployError::Manifest)
 }
 
 /// A deployment that is there and not deleted.
-fn live(head: Option<Head>) -> Result<Head, DeployError> {
+pub(super) fn live(head: Option<Head>) -> Result<Head, DeployError> {
     head.filter(|head| head.current.is_some())
         .ok_or(DeployError::NotFound)
 }
 
-fn author(by: &str) -> Author<'_> {
+pub(super) fn author(by: &str) -> Author<'_> {
     let at_unix_ms = now_unix_ms();
     Author { by, at_unix_ms }
 }

@@ -170,6 +170,20 @@ impl Storage {
         Ok((storage, inlet))
     }
 
+    /// Opens a database without a thread again after a failure of its disk, unless its flush has
+    /// failed: see the thread that writes.
+    pub(crate) fn mend(&self) {
+        let health = self.shelf.health();
+        let has_failed = health.has_failed() || !self.shelf.is_open();
+        if !has_failed || health.is_doubtful() {
+            return;
+        }
+        match self.shelf.reopen_once() {
+            Ok(()) => tracing::warn!("the storage was opened again after a failure of its disk"),
+            Err(reason) => tracing::warn!("the storage cannot be opened again yet: {reason}"),
+        }
+    }
+
     /// What is committed now, and stays so while the transaction lives.
     pub(crate) fn read(&self) -> Result<ReadTransaction, StorageError> {
         self.shelf.with(|database| Ok(database.begin_read()?))

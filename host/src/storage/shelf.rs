@@ -109,6 +109,19 @@ impl Shelf {
         Ok(())
     }
 
+    /// As [`Shelf::reopen`], for several threads that find the same failure: one of them does it, and
+    /// the others wait for that.
+    pub(super) fn reopen_once(&self) -> Result<(), String> {
+        let mut database = self.write();
+        if database.is_some() && !self.health.has_failed() {
+            return Ok(());
+        }
+        drop(database.take());
+        self.health.forget();
+        *database = Some(open(&self.settings, &self.health)?);
+        Ok(())
+    }
+
     fn read(&self) -> RwLockReadGuard<'_, Option<Database>> {
         self.database.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -8,7 +8,7 @@ mod model;
 use std::path::PathBuf;
 
 use super::*;
-use crate::catalog::{Destination, Rollout, TopicPattern};
+use crate::catalog::{Destination, TopicPattern};
 use crate::config::{DeploymentSettings, TenantRules};
 use crate::digest::Digest;
 use crate::guest::ProgramError;
@@ -128,7 +128,7 @@ fn a_deploy_goes_up_step_by_step_and_is_there_after_a_restart() {
     assert_eq!(deployment.current.by, "ann");
     assert_eq!(deployment.previous, None);
     assert_eq!(published.manifest.route.tenant, "acme");
-    assert_eq!(published.manifest.rollout, Rollout::DRAIN);
+    assert_eq!(published.manifest.route.rollout, None, "the route's rule");
     drop(registry);
 
     let registry = place.open();
