@@ -30,7 +30,7 @@ pub use destination::Destination;
 pub(crate) use destination::split as split_authority;
 pub use grants::Grants;
 pub use pattern::{InstanceModel, PatternError, Template};
-pub(crate) use pattern::{params_of, percent_decode};
+pub(crate) use pattern::{overlap, params_of, percent_decode};
 pub use rollout::Rollout;
 pub use settings::WebSocketSettings;
 pub(crate) use topics::TOPIC_NAME_BYTES_MAX;
@@ -56,8 +56,10 @@ pub(crate) struct Route {
     pub(crate) trial: Option<Arc<Trial>>,
     /// Whether this version is counted apart, although everybody finds it.
     pub(crate) watch: Option<Watch>,
-    /// The host it belongs to, in lower case and without a port; `None` serves every host.
-    pub(crate) host: Option<String>,
+    /// The deployment that it is, if it is one: then it is the same route wherever it is served.
+    pub(crate) deployment: Option<Arc<str>>,
+    /// The hosts it belongs to, in lower case and without a port; none: every host.
+    pub(crate) hosts: Vec<String>,
     /// Its path, such as `/rooms/{room}` or `/files/{*tail}`.
     pub(crate) pattern: String,
     /// Who may connect from a browser.
@@ -98,7 +100,8 @@ impl Route {
             rollout_of_canary: Rollout::Swap,
             trial: None,
             watch: None,
-            host: None,
+            deployment: None,
+            hosts: Vec::new(),
             pattern: pattern.into(),
             origins: OriginRule::default(),
             subprotocols: Vec::new(),
@@ -116,7 +119,6 @@ impl Route {
         }
     }
 
-    /// What tells it from the other routes of its tenant, the same after a restart and in all of its
     /// Whether its sessions have something in common that may be in one process only: what is
     /// stored, topics, or an instance that all who come with a key expect.
     pub(crate) fn shares_state(&self) -> bool {
@@ -124,10 +126,17 @@ impl Route {
         is_keyed || !self.grants.topics.is_empty() || self.grants.need_storage(&self.instance)
     }
 
-    /// versions: host, path and subprotocols.
+    /// What tells it from the other routes of its tenant, the same after a restart and in all of its
+    /// versions: the deployment's name; or hosts, path and subprotocols.
     pub(crate) fn name(&self) -> String {
-        let host = self.host.as_deref().unwrap_or("*");
-        format!("{host} {} {}", self.pattern, self.subprotocols.join(","))
+        if let Some(deployment) = &self.deployment {
+            return format!("deployment {deployment}");
+        }
+        let hosts = match self.hosts.as_slice() {
+            [] => "*".to_owned(),
+            hosts => hosts.join(","),
+        };
+        format!("{hosts} {} {}", self.pattern, self.subprotocols.join(","))
     }
 
     pub(crate) fn is_page(&self) -> bool {
@@ -252,17 +261,21 @@ impl Catalog {
     /// Builds the snapshot; the settings of each route's protocol and outboxes are taken from its
     /// `websocket`. Ids and generations are as whoever gives them out wrote them.
     pub(crate) fn new(routes: Vec<Route>) -> Result<Self, CatalogError> {
-        let mut table: HashMap<Option<String>, PathTable> = HashMap::new();
+        let mut every_host = PathTable::default();
+        let mut by_host: HashMap<String, PathTable> = HashMap::new();
         let mut list = Vec::new();
         for (place, mut route) in routes.into_iter().enumerate() {
             route.share_settings();
             params_of(&route.pattern).map_err(|error| refusal(place, error.to_string()))?;
             let route = Arc::new(route);
             list.push(Arc::clone(&route));
-            table
-                .entry(route.host.clone())
-                .or_default()
-                .add(&route, place)?;
+            if route.hosts.is_empty() {
+                every_host.add(&route, place)?;
+            }
+            for host in &route.hosts {
+                let table = by_host.entry(host.clone()).or_default();
+                table.add(&route, place)?;
+            }
         }
         let sockets = || list.iter().filter(|route| !route.is_page());
         let name = |route: &Arc<Route>| (Arc::clone(&route.tenant), route.name());
@@ -274,12 +287,9 @@ impl Catalog {
             routes: list,
             ..Self::default()
         };
-        for (host, table) in table {
-            let paths = table.finish()?;
-            match host {
-                Some(host) => drop(catalog.hosts.insert(host, paths)),
-                None => catalog.every_host = paths,
-            }
+        catalog.every_host = every_host.finish()?;
+        for (host, table) in by_host {
+            catalog.hosts.insert(host, table.finish()?);
         }
         Ok(catalog)
     }
@@ -336,6 +346,8 @@ fn refusal(route: usize, reason: String) -> CatalogError {
 #[derive(Default)]
 struct PathTable {
     paths: Vec<(String, Vec<Candidate>)>,
+    /// Where each pattern stands among them.
+    places: HashMap<String, usize>,
 }
 
 impl PathTable {
@@ -356,14 +368,14 @@ impl PathTable {
     }
 
     fn at(&mut self, pattern: &str) -> &mut Vec<Candidate> {
-        let place = self
-            .paths
-            .iter()
-            .position(|(known, _)| known == pattern)
-            .unwrap_or_else(|| {
+        let place = match self.places.get(pattern) {
+            Some(place) => *place,
+            None => {
+                self.places.insert(pattern.to_owned(), self.paths.len());
                 self.paths.push((pattern.to_owned(), Vec::new()));
                 self.paths.len() - 1
-            });
+            }
+        };
         &mut self.paths[place].1
     }
 

@@ -136,6 +136,26 @@ pub(crate) fn params_of(path: &str) -> Result<Vec<String>, PatternError> {
     Ok(names)
 }
 
+/// Whether some path may be one of both patterns. Says yes too often, never too seldom: a piece of a
+/// path with a parameter in it is taken for one that matches everything.
+pub(crate) fn overlap(first: &str, second: &str) -> bool {
+    let (mut first, mut second) = (first.split('/'), second.split('/'));
+    loop {
+        let (one, other) = match (first.next(), second.next()) {
+            (None, None) => return true,
+            // `/files/{*tail}` answers on `/files/` too, not on `/files`.
+            (Some(one), Some(other)) => (one, other),
+            _ => return false,
+        };
+        if one.starts_with("{*") || other.starts_with("{*") {
+            return true;
+        }
+        if one != other && !one.contains('{') && !other.contains('{') {
+            return false;
+        }
+    }
+}
+
 fn check_literal(path: &str, text: &str) -> Result<(), PatternError> {
     let wrong = text
         .chars()
@@ -245,6 +265,27 @@ mod tests {
         );
         check("/a?b", Err("a path cannot hold `?`, as `/a?b` does"));
         check("/ä", Err("a path cannot hold `\\u{e4}`, as `/ä` does"));
+    }
+
+    #[test]
+    fn patterns_overlap_where_a_path_may_be_of_both() {
+        for (first, second, expect) in [
+            ("/a", "/a", true),
+            ("/a", "/b", false),
+            ("/a", "/a/", false),
+            ("/a/{x}", "/a/b", true),
+            ("/a/{x}", "/b/{x}", false),
+            ("/a/{x}/c", "/a/b/{y}", true),
+            ("/{x}", "/a/b", false),
+            ("/{*x}", "/a/b", true),
+            ("/a/{*x}", "/a/", true),
+            ("/a/{*x}", "/a", false),
+            ("/a/{*x}", "/b/c", false),
+            ("/a/b-{x}", "/a/c", true),
+        ] {
+            assert_eq!(overlap(first, second), expect, "{first} {second}");
+            assert_eq!(overlap(second, first), expect, "{second} {first}");
+        }
     }
 
     #[track_caller]

@@ -25,7 +25,7 @@ fn page(pattern: &str) -> Route {
 
 fn on_host(host: &str, route: Route) -> Route {
     Route {
-        host: Some(host.to_owned()),
+        hosts: vec![host.to_owned()],
         ..route
     }
 }
@@ -88,6 +88,25 @@ fn a_path_finds_its_route_and_parameters() {
     check(&catalog, "a.example", "/rooms/x", &[], "1 room=x");
     check(&catalog, "[::1]:8080", "/echo", &[], "0");
     check(&catalog, "localhost", "/", &[], "NoWebSocket");
+}
+
+#[test]
+fn a_deployment_is_one_route_on_all_of_its_hosts() {
+    let chat = Route {
+        deployment: Some("chat".into()),
+        hosts: vec!["a.example".to_owned(), "b.example".to_owned()],
+        ..socket("/{room}")
+    };
+    let catalog = numbered(vec![chat.clone(), socket("/x")]).expect("the routes fit together");
+    for host in ["a.example", "b.example"] {
+        check(&catalog, host, "/x", &[], "0 room=x");
+    }
+    check(&catalog, "c.example", "/x", &[], "1");
+    let elsewhere = Route {
+        hosts: Vec::new(),
+        ..chat
+    };
+    assert_eq!(elsewhere.name(), "deployment chat");
 }
 
 #[test]

@@ -40,10 +40,13 @@ impl Ledger {
     }
 }
 
-/// What its route is called in metrics: `/rooms/{room}`, with the host and the subprotocols if it
-/// has any.
+/// What its route is called in metrics: the deployment's name; or `/rooms/{room}`, with the host and
+/// the subprotocols if it has any.
 pub(crate) fn label(route: &Route) -> String {
-    let mut label = route.host.clone().unwrap_or_default() + &route.pattern;
+    if let Some(deployment) = &route.deployment {
+        return deployment.to_string();
+    }
+    let mut label = route.hosts.join(",") + &route.pattern;
     for (place, name) in route.subprotocols.iter().enumerate() {
         label += if place == 0 { " " } else { "," };
         label += name;

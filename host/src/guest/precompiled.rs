@@ -25,7 +25,7 @@ const FOR_HANDLERS: u8 = b'h';
 const FOR_CONVERSATIONS: u8 = b'c';
 
 /// Machine code of a component, for this build of the host and this kind of processor only.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Precompiled {
     /// The engine's letter, then what wasmtime serialized.
     bytes: Arc<[u8]>,
