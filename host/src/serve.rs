@@ -293,10 +293,15 @@ fn read(arguments: &Serve, has_sockets: bool) -> Result<Config> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    if config.deployments.is_some() {
-        tracing::warn!(
-            "[deployments] is checked and nothing is served of it: the registry is a part of the library"
-        );
+    if let Some(deployments) = &mut config.deployments {
+        // This very program, also when another one has taken its place on the disk meanwhile.
+        let own = || PathBuf::from("/proc/self/exe");
+        deployments.compiler.get_or_insert_with(own);
+        if config.admin.is_none() {
+            tracing::warn!(
+                "[deployments] without [admin]: what is deployed is served, and nobody can deploy"
+            );
+        }
     }
     if !arguments.listen.is_empty() {
         config.listen.clone_from(&arguments.listen);
@@ -304,7 +309,8 @@ fn read(arguments: &Serve, has_sockets: bool) -> Result<Config> {
         config.listen.push(LISTEN.to_owned());
     }
     config.workers = arguments.workers.map(usize::from).or(config.workers);
-    if arguments.component.is_none() && config.routes.is_empty() {
+    let has_routes = !config.routes.is_empty() || config.deployments.is_some();
+    if arguments.component.is_none() && !has_routes {
         tracing::warn!("no route leads to a component: nothing here answers WebSockets");
     }
     Ok(config)

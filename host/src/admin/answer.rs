@@ -20,6 +20,8 @@ pub(super) struct Refusal {
     what: String,
     place: String,
     right: String,
+    /// One for each thing that is wrong, where there are several.
+    reasons: Vec<String>,
     retry_after_seconds: Option<u64>,
 }
 
@@ -36,8 +38,15 @@ impl Refusal {
             what: what.into(),
             place: place.into(),
             right: right.into(),
+            reasons: Vec::new(),
             retry_after_seconds: None,
         }
+    }
+
+    /// Says each thing that is wrong.
+    pub(super) fn reasons(mut self, reasons: Vec<String>) -> Self {
+        self.reasons = reasons;
+        self
     }
 
     /// Says when to come back.
@@ -50,9 +59,17 @@ impl Refusal {
         self.status
     }
 
+    /// What is said of it.
+    pub(super) fn document(&self) -> Value {
+        let mut error = json!({ "what": self.what, "where": self.place, "right": self.right });
+        if !self.reasons.is_empty() {
+            error["reasons"] = json!(self.reasons);
+        }
+        error
+    }
+
     pub(super) fn into_response(self) -> Response<Body> {
-        let error = json!({ "what": self.what, "where": self.place, "right": self.right });
-        let mut response = json(self.status, &json!({ "error": error }));
+        let mut response = json(self.status, &json!({ "error": self.document() }));
         if let Some(seconds) = self.retry_after_seconds {
             response
                 .headers_mut()

@@ -5,10 +5,12 @@
 
 mod canary;
 mod dead_letters;
+mod deployments;
 mod sessions;
 mod tenants;
 mod topics;
 mod upgrade;
+mod upload;
 
 use std::str::FromStr;
 
@@ -18,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
+pub(super) use self::upload::Uploads;
 use super::answer::{self, Body, Refusal};
 use super::canaries::CanaryOrder;
 use super::office::{Asked, Office};
@@ -85,7 +88,7 @@ async fn of_tenant(
         .any(|known| **known == *tenant)
     {
         let what = format!("there is no tenant {tenant}");
-        let right = "a tenant that a route names; GET /v1/tenants lists them";
+        let right = "a tenant that the configuration names; GET /v1/tenants lists them";
         return Err(Refusal::new(StatusCode::NOT_FOUND, what, "path", right));
     }
     let path = asked.request.uri().path().to_owned();
@@ -118,12 +121,35 @@ async fn of_tenant(
             };
             canary::order(office, asked.request, tenant, (order, asked.token.name)).await
         }
+        (_, ["deployments", rest @ ..]) => of_deployments(office, asked, tenant, rest).await,
         (_, [] | ["sessions" | "topics" | "logs" | "dead-letters" | "canary"])
         | (_, ["sessions" | "topics" | "dead-letters", _])
         | (_, ["sessions", _, "kick"] | ["canary", "promote" | "abort"]) => {
             Err(wrong_method(method, &path))
         }
         _ => Err(not_found(&path)),
+    }
+}
+
+async fn of_deployments(office: &Office, asked: Asked<'_>, tenant: &str, rest: &[&str]) -> Answer {
+    let path = asked.request.uri().path().to_owned();
+    let method = asked.request.method().clone();
+    match (&method, rest) {
+        (&Method::GET, []) => deployments::list(office, tenant).await,
+        (&Method::GET, [deployment]) => deployments::one(office, tenant, deployment).await,
+        (&Method::PUT, [deployment]) => deployments::put(office, asked, tenant, deployment).await,
+        (&Method::DELETE, [deployment]) => {
+            deployments::delete(office, asked, tenant, deployment).await
+        }
+        (&Method::POST, [deployment, "rollback"]) => {
+            deployments::roll_back(office, asked, tenant, deployment).await
+        }
+        (_, [] | [_] | [_, "rollback"]) => Err(wrong_method(&method, &path)),
+        // A name with a slash in it comes as several.
+        _ => {
+            name("the deployment", &rest.join("/"))?;
+            Err(not_found(&path))
+        }
     }
 }
 
@@ -303,7 +329,7 @@ mod tests {
         assert_eq!(named, expected);
     }
 
-    const SERVED: [&str; 24] = [
+    const SERVED: [&str; 29] = [
         "get /healthz",
         "get /readyz",
         "get /metrics",
@@ -328,5 +354,10 @@ mod tests {
         "get /v1/tenants/{tenant}/canary",
         "post /v1/tenants/{tenant}/canary/promote",
         "post /v1/tenants/{tenant}/canary/abort",
+        "get /v1/tenants/{tenant}/deployments",
+        "get /v1/tenants/{tenant}/deployments/{deployment}",
+        "put /v1/tenants/{tenant}/deployments/{deployment}",
+        "delete /v1/tenants/{tenant}/deployments/{deployment}",
+        "post /v1/tenants/{tenant}/deployments/{deployment}/rollback",
     ];
 }

@@ -3,16 +3,17 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::office::Office;
 
@@ -24,6 +25,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(30);
 /// From an answer to the end of the next head, with the time that the answer takes to be read.
 const NEXT_TIMEOUT: Duration = Duration::from_secs(75);
+/// What is read and dropped after an answer to a request that was not read to its end.
+const LINGER_BYTES_MAX: usize = 64 << 20;
+const LINGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Headers of a request.
@@ -98,29 +102,49 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, office: Rc<Office
     let service = service_fn(|request| {
         deadline.extend(EXCHANGE_TIMEOUT);
         let (office, deadline) = (Rc::clone(&office), deadline.clone());
-        async move {
+        Box::pin(async move {
             let response = office.serve(peer.ip(), request, &deadline).await;
             deadline.extend(NEXT_TIMEOUT);
             Ok::<_, Infallible>(response)
-        }
+        })
     });
     let mut builder = http1::Builder::new();
     builder
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = builder.serve_connection(TokioIo::new(stream), service);
     let served = async {
         tokio::select! {
-            served = connection.as_mut() => return served,
+            served = poll_fn(|context| connection.poll_without_shutdown(context)) => return served,
             // The exchange that is under way is the last one.
-            () = office.status.gone() => connection.as_mut().graceful_shutdown(),
+            () = office.status.gone() => std::pin::Pin::new(&mut connection).graceful_shutdown(),
         }
-        connection.await
+        poll_fn(|context| connection.poll_without_shutdown(context)).await
     };
     tokio::select! {
-        served = served => if let Err(error) = served {
-            tracing::debug!(%peer, "an admin connection failed: {error}");
+        served = served => match served {
+            Ok(()) => linger(connection.into_parts().io.into_inner()).await,
+            Err(error) => tracing::debug!(%peer, "an admin connection failed: {error}"),
         },
         () = deadline.passed() => tracing::debug!(%peer, "an admin connection was too slow"),
     }
+}
+
+/// Closes a connection. Its client may still send what was refused unread, and would not see the answer
+/// if the socket were closed over it: that is read for a while, and dropped.
+async fn linger(mut stream: TcpStream) {
+    let reading = async {
+        stream.shutdown().await?;
+        let mut dropped = [0; 4_096];
+        let mut bytes = 0;
+        while bytes < LINGER_BYTES_MAX {
+            match stream.read(&mut dropped).await? {
+                0 => break,
+                count => bytes += count,
+            }
+        }
+        std::io::Result::Ok(())
+    };
+    // A client that has gone already needs nothing.
+    let _ = timeout(LINGER_TIMEOUT, reading).await;
 }

@@ -8,6 +8,7 @@ mod access;
 mod answer;
 mod api;
 mod canaries;
+mod deployer;
 mod exposition;
 mod listener;
 mod office;
@@ -26,6 +27,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 pub(crate) use self::canaries::{Canaries, CanaryDesk, CanaryEnd, CanaryOrder, CanaryRow, Outcome};
+pub(crate) use self::deployer::{
+    ChangeTarget, Declined, DeployOutcome, DeployParcel, Deployer, DeploymentDetail, DeploymentRow,
+    DeploymentState, HistoryRow, VersionRow, Why,
+};
 use self::office::Office;
 pub(crate) use self::question::Question;
 pub use self::settings::{AdminScope, AdminSettings, AdminToken, new_admin_token};
@@ -56,6 +61,10 @@ pub(crate) struct AdminParts {
     pub(crate) canaries: Box<dyn CanaryDesk>,
     /// What tenants may use.
     pub(crate) budgets: Budgets,
+    /// The tenants that the configuration names; others are known by their routes.
+    pub(crate) tenants: Vec<String>,
+    /// Whoever keeps the deployments, if there are any.
+    pub(crate) deployer: Option<Arc<dyn Deployer>>,
 }
 
 impl Admin {

@@ -15,7 +15,9 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::access::{Access, Denial};
 use super::answer::{Body, Refusal, with_type};
+use super::api::Uploads;
 use super::canaries::CanaryDesk;
+use super::deployer::Deployer;
 use super::listener::Deadline;
 use super::question::{Question, ask_all};
 use super::settings::AdminToken;
@@ -38,6 +40,10 @@ pub(super) struct Office {
     pub(super) dead_letters: DeadLetters,
     pub(super) canaries: Box<dyn CanaryDesk>,
     budgets: Budgets,
+    /// The tenants that the configuration names.
+    pub(super) tenants: Vec<String>,
+    pub(super) deployer: Option<Arc<dyn Deployer>>,
+    pub(super) uploads: Uploads,
     /// Cloned once for each stream of a log.
     pub(super) streams: Rc<()>,
     access: RefCell<Access>,
@@ -62,6 +68,8 @@ impl Office {
             dead_letters,
             canaries,
             budgets,
+            tenants,
+            deployer,
         } = parts;
         Self {
             workers,
@@ -70,6 +78,9 @@ impl Office {
             dead_letters,
             canaries,
             budgets,
+            tenants,
+            deployer,
+            uploads: Uploads::default(),
             streams: Rc::default(),
             access: RefCell::new(Access::new(settings.tokens, Instant::now())),
             unseen: Cell::default(),

@@ -1,6 +1,7 @@
-//! A tenant's log as it comes: one JSON object a line, for as long as the reader reads.
+//! What comes over time, one JSON object a line: a tenant's log, for as long as the reader reads, and
+//! the steps of a deploy.
 //!
-//! Bounded: the reader that falls behind misses lines and is told how many; one that reads nothing
+//! The log is bounded: the reader that falls behind misses lines and is told how many; one that reads nothing
 //! for a minute is cut; so many may listen and no more.
 
 use std::convert::Infallible;
@@ -90,6 +91,26 @@ fn shown(line: &LogLine) -> String {
         "text": *line.text,
     })
     .to_string()
+}
+
+/// Where a thread writes the lines of an answer. A few of them: whoever does not read them holds up
+/// nobody.
+pub(super) struct Lines(mpsc::Sender<Bytes>);
+
+/// More than a deploy has steps.
+const LINES_MAX: usize = 32;
+
+impl Lines {
+    /// And the answer that they become.
+    pub(super) fn new() -> (Self, super::answer::Body) {
+        let (lines, stream) = mpsc::channel(LINES_MAX);
+        (Self(lines), Box::pin(Stream(stream)))
+    }
+
+    pub(super) fn send(&self, line: &serde_json::Value) {
+        // The reader may have left.
+        let _ = self.0.try_send(Bytes::from(format!("{line}\n")));
+    }
 }
 
 /// What the pump has handed on.

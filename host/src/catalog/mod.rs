@@ -57,7 +57,7 @@ pub(crate) struct Route {
     /// Whether this version is counted apart, although everybody finds it.
     pub(crate) watch: Option<Watch>,
     /// The deployment that it is, if it is one: then it is the same route wherever it is served.
-    pub(crate) deployment: Option<Arc<str>>,
+    pub(crate) deployment: Option<Deployed>,
     /// The hosts it belongs to, in lower case and without a port; none: every host.
     pub(crate) hosts: Vec<String>,
     /// Its path, such as `/rooms/{room}` or `/files/{*tail}`.
@@ -88,6 +88,15 @@ pub(crate) struct Route {
     pub(crate) settings: Arc<Settings>,
     /// What answers.
     pub(crate) target: Target,
+}
+
+/// Of which deployment a route is.
+#[derive(Clone, Debug)]
+pub(crate) struct Deployed {
+    /// The deployment's name.
+    pub(crate) name: Arc<str>,
+    /// What stands before the paths of all deployments of its tenant.
+    pub(crate) path_prefix: Arc<str>,
 }
 
 impl Route {
@@ -130,7 +139,7 @@ impl Route {
     /// versions: the deployment's name; or hosts, path and subprotocols.
     pub(crate) fn name(&self) -> String {
         if let Some(deployment) = &self.deployment {
-            return format!("deployment {deployment}");
+            return format!("deployment {}", deployment.name);
         }
         let hosts = match self.hosts.as_slice() {
             [] => "*".to_owned(),

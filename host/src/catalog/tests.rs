@@ -93,7 +93,10 @@ fn a_path_finds_its_route_and_parameters() {
 #[test]
 fn a_deployment_is_one_route_on_all_of_its_hosts() {
     let chat = Route {
-        deployment: Some("chat".into()),
+        deployment: Some(Deployed {
+            name: "chat".into(),
+            path_prefix: "".into(),
+        }),
         hosts: vec!["a.example".to_owned(), "b.example".to_owned()],
         ..socket("/{room}")
     };

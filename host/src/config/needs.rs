@@ -37,7 +37,11 @@ impl Config {
         if let Some(deployments) = &self.deployments {
             needs.folders.push(deployments.folder.clone());
             needs.executes.extend(deployments.compiler.clone());
-            grants.extend(deployments.tenants.values().map(|rules| &rules.grants));
+            let rules = self
+                .tenants
+                .values()
+                .filter_map(|tenant| tenant.deploy.as_ref());
+            grants.extend(rules.map(|rules| &rules.grants));
         }
         let to = grants
             .iter()
@@ -79,9 +83,7 @@ mod tests {
             path = "data/wharf.redb"
             [deployments]
             path = "deployments"
-            [[deployments.tenant]]
-            name = "acme"
-            [deployments.tenant.grants]
+            [tenant.acme.deploy.grants]
             http = ["api.example:8443"]
         "#;
         let config = Config::parse(text, Path::new("/etc/wharf/wharf.toml")).expect("sound");

@@ -54,10 +54,6 @@ pub struct TenantPlace {
 
 impl TenantPlace {
     /// The path of a route, from the one in its manifest.
-    #[cfg_attr(
-        not(test),
-        allow(dead_code, reason = "nothing is served of deployments yet")
-    )]
     pub(crate) fn path(&self, path: &str) -> String {
         format!("{}{path}", self.path_prefix)
     }

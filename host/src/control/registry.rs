@@ -297,6 +297,11 @@ impl Registry {
         rules.ok_or_else(|| DeployError::UnknownTenant(tenant.to_owned()))
     }
 
+    /// The database itself, for whoever gives it to another process.
+    pub(crate) fn database(&self) -> Storage {
+        self.0.storage.clone()
+    }
+
     /// The database, opened again if its disk had failed and may work now.
     pub(super) fn storage(&self) -> &Storage {
         self.0.storage.mend();

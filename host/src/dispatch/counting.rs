@@ -44,7 +44,7 @@ impl Ledger {
 /// the subprotocols if it has any.
 pub(crate) fn label(route: &Route) -> String {
     if let Some(deployment) = &route.deployment {
-        return deployment.to_string();
+        return deployment.name.to_string();
     }
     let mut label = route.hosts.join(",") + &route.pattern;
     for (place, name) in route.subprotocols.iter().enumerate() {

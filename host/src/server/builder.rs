@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tokio::sync::oneshot;
 
 use super::Server;
+use super::deployments::{Deploying, Deployments};
 use super::desk::Desk;
 use super::publisher::Publisher;
 use super::publishing::Publishing;
@@ -21,8 +22,9 @@ use crate::admin::{Admin, AdminParts, AdminSettings, Question, Status};
 use crate::budget::{Budgets, TenantLimits};
 use crate::capability::{GuestLogs, LogLimits};
 use crate::catalog::{Page, TopicRule};
+use crate::config::{DeploymentSettings, TenantRules, TenantSettings};
 use crate::dead_letters::{DeadLetterSettings, DeadLetters};
-use crate::dispatch::{Counters, PeerCommand};
+use crate::dispatch::{Counters, PeerCommand, Served};
 use crate::guest::{Engine, EngineConfig};
 use crate::id::random_u64;
 use crate::ingress::{IngressLimits, Places, TlsFiles};
@@ -55,6 +57,8 @@ pub struct Builder {
     sockets: Vec<(String, Arc<TcpListener>)>,
     admin_socket: Option<Arc<TcpListener>>,
     before_storage: Option<Gate>,
+    deployments: Option<DeploymentSettings>,
+    rules: BTreeMap<String, TenantRules>,
 }
 
 /// What has to happen before the storage is opened.
@@ -197,11 +201,31 @@ impl Builder {
         self
     }
 
+    /// Keeps deployments, and serves the current version of each. Who may deploy is said by
+    /// [`Builder::tenant`]; over the API of [`Builder::admin`] new ones come in while the server runs.
+    #[must_use]
+    pub fn deployments(mut self, settings: DeploymentSettings) -> Self {
+        self.deployments = Some(settings);
+        self
+    }
+
+    /// Says what holds for a tenant.
+    #[must_use]
+    pub fn tenant(mut self, name: impl Into<String>, settings: TenantSettings) -> Self {
+        let name = name.into();
+        if let Some(rules) = settings.deploy {
+            self.rules.insert(name.clone(), rules);
+        }
+        self.tenants.insert(name, settings.limits);
+        self
+    }
+
     /// Starts the server; resolves when it accepts connections. Needs no particular runtime.
     ///
     /// # Errors
-    /// When an address cannot be listened on, a component cannot be served, or the routes
-    /// contradict each other; the message says which and why.
+    /// When an address cannot be listened on, a component cannot be served, the routes contradict
+    /// each other, or the deployments' folder cannot be opened; the message says which and why. A
+    /// single deployment that cannot be served is left out, which the log says.
     pub async fn start(self) -> Result<Server> {
         let (done, started) = oneshot::channel();
         let thread = std::thread::Builder::new().name("wharf-start".into());
@@ -220,13 +244,15 @@ impl Builder {
         let (listeners, addresses) = self.bind_all()?;
         let admin_listener = self.bind_admin()?;
         let tls = self.tls.map(TlsFiles::load).transpose()?;
+        let tenants = self.tenants.keys().cloned().collect();
         let budgets = Budgets::new(self.tenants);
         let outbound = outbound(self.outbound, &budgets)?;
-        let engine = Engine::new(&self.engine)?;
-        let mut publisher = Publisher::new(engine, self.storage.is_some());
+        let mut publisher = Publisher::new(Engine::new(&self.engine)?, self.storage.is_some());
         let own = publisher.replace(self.routes, self.pages)?;
         let (served, _) = publisher.make(own);
-        let stores = Stores::open(self.before_storage, self.storage.as_ref(), &budgets)?;
+        let mut stores = Stores::open(self.before_storage, self.storage.as_ref(), &budgets)?;
+        let deployments = open_deployments(self.deployments, self.rules, &mut stores.all)?;
+        let served = beside(&mut publisher, served, deployments.as_ref())?;
         let counters = Arc::new(Counters::default());
         let (peers, peers_in) = channels(workers);
         let (timer_addresses, mail) = timers::addresses(workers);
@@ -255,6 +281,7 @@ impl Builder {
         let (controls, mut threads) = spawn_workers(&parts, &listeners, inlets)?;
         threads.extend(stores.thread);
         let publishing = Arc::new(Publishing::new(publisher, controls.clone()));
+        let deployer = deployments.map(|deployments| Deploying::shared(deployments, &publishing));
         let status = Arc::new(Status::default());
         let admin = self.admin.zip(admin_listener).map(|(settings, listener)| {
             let parts = AdminParts {
@@ -265,6 +292,8 @@ impl Builder {
                 dead_letters,
                 canaries: Box::new(Desk(Arc::clone(&publishing))),
                 budgets: budgets.clone(),
+                tenants,
+                deployer,
             };
             Admin::start(listener, parts)
         });
@@ -365,6 +394,34 @@ fn inlets_of((((peers, timers), topics), questions): Ends) -> Inlets {
 /// A way to each worker, and its end there.
 fn channels<T>(workers: usize) -> (Vec<UnboundedSender<T>>, Vec<UnboundedReceiver<T>>) {
     (0..workers).map(|_| mpsc::unbounded_channel()).unzip()
+}
+
+/// Serves the deployments beside what is served already.
+fn beside(
+    publisher: &mut Publisher,
+    served: Served,
+    deployments: Option<&Deployments>,
+) -> Result<Served> {
+    let Some(deployments) = deployments else {
+        return Ok(served);
+    };
+    let all = deployments.publish_all(publisher)?;
+    Ok(publisher.make(all).0)
+}
+
+/// Opens the registry, for the tenants that may deploy.
+fn open_deployments(
+    settings: Option<DeploymentSettings>,
+    rules: BTreeMap<String, TenantRules>,
+    stores: &mut Vec<Storage>,
+) -> Result<Option<Deployments>> {
+    let Some(mut settings) = settings else {
+        return Ok(None);
+    };
+    settings.tenants.extend(rules);
+    let deployments = Deployments::open(settings)?;
+    stores.push(deployments.storage());
+    Ok(Some(deployments))
 }
 
 /// What is stored, and what is built on it.

@@ -26,14 +26,17 @@ impl Builder {
             .map(Route::from)
             .fold(self, Builder::route);
         self = config.topics.into_iter().fold(self, Builder::topic);
+        if let Some(settings) = config.deployments {
+            self = self.deployments(settings);
+        }
+        let tenants = config.tenants.into_iter();
+        self = tenants.fold(self, |builder, (name, settings)| {
+            builder.tenant(name, settings)
+        });
         if let Some(settings) = config.admin {
             self = self.admin(settings);
         }
         self = self.dead_letters(|settings| *settings = config.dead_letters);
-        let limits = config.tenants.into_iter();
-        self.tenants = limits
-            .map(|(tenant, settings)| (tenant, settings.limits))
-            .collect();
         self = self.log(|limits| *limits = config.log);
         self = self.outbound(|settings| *settings = config.outbound);
         config

@@ -7,6 +7,8 @@
 mod builder;
 mod canary;
 mod configured;
+mod declined;
+mod deployments;
 mod desk;
 mod publisher;
 mod publishing;
@@ -171,8 +173,9 @@ impl Server {
             .await
     }
 
-    /// Serves the routes and pages of that description from now on, and no others, within its limits
-    /// of tenants. Routes that are as they were go on as if nothing had happened. Everything else of the description comes only
+    /// Serves the routes and pages of that description from now on, and no others but deployments,
+    /// which go on, within its limits of tenants. Routes that are as they were go on as if nothing had
+    /// happened. Everything else of the description comes only
     /// with a new start.
     ///
     /// # Errors

@@ -6,20 +6,23 @@
 
 mod trials;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 
 pub(super) use self::trials::{Judged, Reason};
 use self::trials::{Trials, Wanted};
 use super::route::{Route, Source};
 use crate::admin::CanaryEnd;
-use crate::catalog::{self, AfterTrap, Catalog, Grants, Page, ProgramId, Rollout, RouteId, Target};
+use crate::catalog::{
+    self, AfterTrap, Catalog, CatalogError, Grants, Page, ProgramId, Rollout, RouteId, Target,
+};
 use crate::digest::Digest;
 use crate::dispatch::Served;
-use crate::guest::{Engine, GuestLimits, Program};
+use crate::guest::{Engine, GuestLimits, Precompiled, Program};
 
 /// What a change came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +78,10 @@ impl Standing {
             trials: Trials::default(),
         }
     }
+
+    fn is_deployed(&self) -> bool {
+        self.route.deployment.is_some()
+    }
 }
 
 /// Everything that is served.
@@ -95,6 +102,14 @@ pub(super) struct Change {
     next: State,
     served: Served,
     replaced: Replaced,
+    rollout: Option<Rollout>,
+}
+
+impl Change {
+    /// How the version before gives way to what was published, if instances notice it.
+    pub(super) fn rollout(&self) -> Option<Rollout> {
+        self.rollout
+    }
 }
 
 /// Changes what the server serves.
@@ -120,12 +135,14 @@ impl Publisher {
         (change.served, change.replaced)
     }
 
-    /// Serves these and nothing else.
+    /// Serves these routes and pages, and beside them the deployments that are served already.
     pub(super) fn replace(&self, routes: Vec<Route>, pages: Vec<(String, Page)>) -> Result<Change> {
         let mut next = self.state.clone();
         let routes = routes.into_iter();
         let standing = routes.map(|route| self.stand(&mut next, route, false));
-        next.standing = standing.collect::<Result<_>>()?;
+        let own: Vec<_> = standing.collect::<Result<_>>()?;
+        let deployed = self.state.standing.iter().filter(|one| one.is_deployed());
+        next.standing = own.into_iter().chain(deployed.cloned()).collect();
         next.pages = pages;
         self.settle(next)
     }
@@ -134,15 +151,48 @@ impl Publisher {
     pub(super) fn publish(&self, route: Route) -> Result<Change> {
         let mut next = self.state.clone();
         let standing = self.stand(&mut next, route, true)?;
-        let place = next
-            .standing
-            .iter()
-            .position(|other| other.route.id == standing.route.id);
-        match place {
-            Some(place) => next.standing[place] = standing,
+        let mut rollout = None;
+        let mut others = next.standing.iter_mut();
+        match others.find(|other| other.route.id == standing.route.id) {
+            Some(old) => {
+                let is_new = old.route.generation != standing.route.generation;
+                rollout = is_new.then_some(standing.route.rollout);
+                *old = standing;
+            }
             None => next.standing.push(standing),
         }
-        self.settle(next)
+        let change = self.settle(next)?;
+        Ok(Change { rollout, ..change })
+    }
+
+    /// Serves these new ones beside the others, but for those that cannot be served; says which these
+    /// are, by their place, and why.
+    pub(super) fn publish_fitting(
+        &self,
+        routes: Vec<Route>,
+    ) -> Result<(Change, Vec<(usize, Error)>)> {
+        let mut next = self.state.clone();
+        let others = next.standing.len();
+        let (mut places, mut left_out) = (Vec::new(), Vec::new());
+        for (place, route) in routes.into_iter().enumerate() {
+            match self.stand(&mut next, route, true) {
+                Ok(standing) => {
+                    next.standing.push(standing);
+                    places.push(place);
+                }
+                Err(error) => left_out.push((place, error)),
+            }
+        }
+        while let Err(error) = next.catalog() {
+            match error.route.checked_sub(others) {
+                Some(own) if own < places.len() => {
+                    next.standing.remove(error.route);
+                    left_out.push((places.remove(own), anyhow!(error.reason)));
+                }
+                _ => bail!(error.reason),
+            }
+        }
+        Ok((self.settle(next)?, left_out))
     }
 
     /// Serves all but this one.
@@ -156,6 +206,17 @@ impl Publisher {
             let (tenant, name) = identity;
             bail!("there is no route {name:?} of the tenant {tenant}");
         }
+        self.settle(next)
+    }
+
+    /// Serves a deployment no longer, if it is served.
+    pub(super) fn withdraw_deployment(&self, tenant: &str, name: &str) -> Result<Change> {
+        let mut next = self.state.clone();
+        next.standing.retain(|other| {
+            let deployed = other.route.deployment.as_ref();
+            let is_it = deployed.is_some_and(|deployed| *deployed.name == *name);
+            !(is_it && *other.route.tenant == *tenant)
+        });
         self.settle(next)
     }
 
@@ -178,13 +239,13 @@ impl Publisher {
         limits.hostcall_bytes_max = limits.hostcall_bytes_max.max(sendable);
         let mut grants = route.grants.clone();
         grants.raw = route.websocket.raw;
-        let (build, bytes) = read(source, limits, grants)?;
+        let (build, code) = read(source, limits, grants)?;
         let built = match next.built.get(&build) {
             Some(built) => built.clone(),
             None => {
                 let built = Built {
                     id: ProgramId(next.programs_made),
-                    program: Arc::new(compile(&self.engine, &build, &bytes)?),
+                    program: Arc::new(make(&self.engine, &build, &code)?),
                 };
                 next.programs_made += 1;
                 next.built.insert(build.clone(), built.clone());
@@ -232,12 +293,7 @@ impl Publisher {
             .map(|(key, built)| (key.clone(), built.clone()))
             .collect();
         next.built = built;
-        let pages = next.pages.iter();
-        let pages = pages.map(|(path, page)| catalog::Route::new(path, Target::Page(page.clone())));
-        let routes = next.standing.iter();
-        let routes = routes.map(|one| one.trials.served(one.route.clone()));
-        let catalog = Catalog::new(routes.chain(pages).collect());
-        let catalog = catalog.map_err(|error| anyhow!(error.reason))?;
+        let catalog = next.catalog().map_err(|error| anyhow!(error.reason))?;
         let programs = next.built.values();
         let served = Served {
             catalog: Arc::new(catalog),
@@ -267,7 +323,55 @@ impl Publisher {
             next,
             served,
             replaced,
+            rollout: None,
         })
+    }
+}
+
+impl State {
+    /// The snapshot of all that stands here. The place that an error names is that in `standing`, and
+    /// behind it among the pages.
+    fn catalog(&self) -> Result<Catalog, CatalogError> {
+        for (route, deployed) in self.standing.iter().enumerate() {
+            if let Some(reason) = self.taken_by(&deployed.route) {
+                return Err(CatalogError { route, reason });
+            }
+        }
+        let pages = self.pages.iter();
+        let pages = pages.map(|(path, page)| catalog::Route::new(path, Target::Page(page.clone())));
+        let routes = self.standing.iter();
+        let routes = routes.map(|one| one.trials.served(one.route.clone()));
+        Catalog::new(routes.chain(pages).collect())
+    }
+
+    /// What a deployment would take from the operator's own routes. Those that cover all of its
+    /// tenant's place leave that to the tenant.
+    fn taken_by(&self, route: &catalog::Route) -> Option<String> {
+        let deployed = route.deployment.as_ref()?;
+        let place = format!("{}/", deployed.path_prefix);
+        let shares_host = |other: &catalog::Route| match route.hosts.as_slice() {
+            [] => other.hosts.is_empty(),
+            hosts => hosts.iter().any(|host| other.hosts.contains(host)),
+        };
+        let lies_inside = |other: &catalog::Route| {
+            let pattern = &other.pattern;
+            let (fixed, rest) = pattern.split_at(pattern.find('{').unwrap_or(pattern.len()));
+            let covers_place = fixed == place && rest.starts_with("{*");
+            fixed.starts_with(&place) && !covers_place
+        };
+        let own = self.standing.iter().filter(|one| !one.is_deployed());
+        let mut own = own.map(|one| &one.route);
+        let taken = own.find(|other| {
+            shares_host(other)
+                && lies_inside(other)
+                && catalog::overlap(&route.pattern, &other.pattern)
+        })?;
+        let (name, tenant) = (&deployed.name, &route.tenant);
+        Some(format!(
+            "the deployment {name} of the tenant {tenant} would take, on `{}`, what the operator's \
+             route `{}` serves: another path would do",
+            route.pattern, taken.pattern
+        ))
     }
 }
 
@@ -337,31 +441,48 @@ fn rollout(
     }
 }
 
+/// What a program is made of.
+enum Code<'a> {
+    Wasm(Cow<'a, [u8]>),
+    Compiled(&'a Precompiled),
+}
+
 /// Reads a component.
-fn read(source: &Source, limits: GuestLimits, grants: Grants) -> Result<(Build, Vec<u8>)> {
-    let (name, bytes) = match source {
+fn read(source: &Source, limits: GuestLimits, grants: Grants) -> Result<(Build, Code<'_>)> {
+    let (name, digest, code) = match source {
         Source::File(path) => {
             let bytes = std::fs::read(path)
                 .with_context(|| format!("read the component {}", path.display()))?;
             let name = path.file_stem().unwrap_or(path.as_os_str());
-            (name.to_string_lossy().into_owned(), bytes)
+            let digest = Digest::of(&bytes);
+            (name.to_string_lossy(), digest, Code::Wasm(bytes.into()))
         }
-        Source::Bytes(name, bytes) => (name.clone(), bytes.clone()),
+        Source::Bytes(name, bytes) => {
+            let code = Code::Wasm(bytes.as_slice().into());
+            (name.into(), Digest::of(bytes), code)
+        }
+        Source::Compiled(name, digest, code) => (name.into(), *digest, Code::Compiled(code)),
     };
     let build = Build {
-        name,
-        digest: Digest::of(&bytes),
+        name: name.into_owned(),
+        digest,
         limits,
         grants,
     };
-    Ok((build, bytes))
+    Ok((build, code))
 }
 
-fn compile(engine: &Engine, build: &Build, bytes: &[u8]) -> Result<Program> {
-    let name = &build.name;
+fn make(engine: &Engine, build: &Build, code: &Code<'_>) -> Result<Program> {
+    let (name, limits, grants) = (&build.name, &build.limits, &build.grants);
+    let failed = || format!("the component {name} cannot be served");
+    let bytes = match code {
+        Code::Compiled(code) => {
+            return Program::load(engine, name, code, limits, grants).with_context(failed);
+        }
+        Code::Wasm(bytes) => bytes,
+    };
     let started = Instant::now();
-    let program = Program::compile(engine, name, bytes, &build.limits, &build.grants)
-        .with_context(|| format!("the component {name} cannot be served"))?;
+    let program = Program::compile(engine, name, bytes, limits, grants).with_context(failed)?;
     let took = Duration::from_millis(started.elapsed().as_millis() as u64);
     tracing::info!(
         component = name,

@@ -6,10 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::catalog::{
-    self, AfterTrap, Canary, Grants, InstanceModel, OriginRule, ProgramId, Rollout, Settings,
-    Target, Template, WebSocketSettings,
+    self, AfterTrap, Canary, Deployed, Grants, InstanceModel, OriginRule, ProgramId, Rollout,
+    Settings, Target, Template, WebSocketSettings,
 };
-use crate::guest::GuestLimits;
+use crate::digest::Digest;
+use crate::guest::{GuestLimits, Precompiled};
 
 /// Where a component comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,13 +19,16 @@ pub enum Source {
     File(PathBuf),
     /// Its bytes, with a name for logs.
     Bytes(String, Vec<u8>),
+    /// What was compiled of it before, with a name for logs and the digest of the component.
+    Compiled(String, Digest, Precompiled),
 }
 
 /// A path and the component that serves the WebSockets on it.
 #[derive(Clone, Debug)]
 pub struct Route {
     pub(super) pattern: String,
-    pub(super) host: Option<String>,
+    pub(super) deployment: Option<Deployed>,
+    pub(super) hosts: Vec<String>,
     pub(super) source: Option<Source>,
     pub(super) instance: Instances,
     pub(super) idle: Option<Duration>,
@@ -52,7 +56,8 @@ impl Route {
     pub fn new(pattern: impl Into<String>) -> Self {
         Self {
             pattern: pattern.into(),
-            host: None,
+            deployment: None,
+            hosts: Vec::new(),
             source: None,
             instance: Instances::Checked(InstanceModel::default()),
             idle: None,
@@ -84,10 +89,23 @@ impl Route {
         self
     }
 
-    /// Serves only requests for that host.
+    /// Serves what was compiled before, such as [`Published::component`](crate::Published); `name` is
+    /// for logs, `digest` that of the component.
+    #[must_use]
+    pub fn component_compiled(
+        mut self,
+        name: impl Into<String>,
+        digest: Digest,
+        compiled: Precompiled,
+    ) -> Self {
+        self.source = Some(Source::Compiled(name.into(), digest, compiled));
+        self
+    }
+
+    /// Serves only requests for that host, and for others for which this is said, too.
     #[must_use]
     pub fn host(mut self, host: impl Into<String>) -> Self {
-        self.host = Some(host.into());
+        self.hosts.push(host.into());
         self
     }
 
@@ -221,7 +239,9 @@ impl Route {
             }
         };
         let mut route = catalog::Route::new(self.pattern, Target::Component(program));
-        route.host = self.host.map(|host| catalog::host_of(&host));
+        route.deployment = self.deployment;
+        let hosts = self.hosts.iter();
+        route.hosts = hosts.map(|host| catalog::host_of(host)).collect();
         route.origins = self.origins;
         route.subprotocols = self.subprotocols;
         route.websocket = self.websocket.into();

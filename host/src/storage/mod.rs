@@ -175,7 +175,7 @@ impl Storage {
     pub(crate) fn mend(&self) {
         let health = self.shelf.health();
         let has_failed = health.has_failed() || !self.shelf.is_open();
-        if !has_failed || health.is_doubtful() {
+        if !has_failed || health.is_doubtful() || self.shelf.is_given_away() {
             return;
         }
         match self.shelf.reopen_once() {

@@ -1,11 +1,12 @@
 //! The server, its tenants and their routes, in numbers; and its drain.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hyper::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, ok, silent};
+use super::{Answer, deployments, ok, silent};
 use crate::admin::answer;
 use crate::admin::office::{Asked, Office};
 use crate::admin::question::{Question, ask_all};
@@ -30,6 +31,7 @@ pub(super) async fn status(office: &Office) -> Answer {
         "process": std::process::id(),
         "predecessor_sessions": office.status.predecessor(),
         "rights": rights,
+        "deployments": deployments::counts(office).await.values().sum::<usize>(),
         "figures": figures(&all),
     }))
 }
@@ -47,8 +49,11 @@ pub(super) async fn drain(office: &Office) -> Answer {
 pub(super) async fn list(office: &Office, asked: &Asked<'_>) -> Answer {
     let (report, _) = office.report().await;
     let names = names(office).await?;
+    let deployed = deployments::counts(office).await;
     let reached = names.iter().filter(|name| asked.token.reaches(name));
-    let rows: Vec<Value> = reached.map(|name| summary(&report, name)).collect();
+    let rows: Vec<Value> = reached
+        .map(|name| summary(&report, name, &deployed))
+        .collect();
     ok(&json!({ "tenants": rows }))
 }
 
@@ -71,15 +76,16 @@ pub(super) async fn one(office: &Office, tenant: &str) -> Answer {
         let counted = report.routes.get(&key).cloned().unwrap_or_default();
         json!({ "route": **route, "figures": figures(&counted) })
     });
-    let mut answer = summary(&report, tenant);
+    let mut answer = summary(&report, tenant, &deployments::counts(office).await);
     answer["routes"] = rows.collect();
     ok(&answer)
 }
 
-/// The tenants that have routes.
+/// The tenants that have routes, and those that the configuration names.
 pub(super) async fn names(office: &Office) -> Result<Vec<Arc<str>>, super::Refusal> {
     let routes = routes(office).await?.into_iter();
     let mut names: Vec<_> = routes.map(|(tenant, _)| tenant).collect();
+    names.extend(office.tenants.iter().map(|name| Arc::from(name.as_str())));
     names.sort_unstable();
     names.dedup();
     Ok(names)
@@ -91,11 +97,12 @@ async fn routes(office: &Office) -> Result<Vec<(Arc<str>, String)>, super::Refus
     answers.into_iter().flatten().next().ok_or_else(silent)
 }
 
-fn summary(report: &Report, tenant: &str) -> Value {
+fn summary(report: &Report, tenant: &str, deployed: &BTreeMap<String, usize>) -> Value {
     let mut all = Figures::default();
     let own = report.routes.iter().filter(|((of, _), _)| **of == *tenant);
     own.for_each(|(_, figures)| all.add(figures));
-    json!({ "tenant": tenant, "figures": figures(&all) })
+    let deployments = deployed.get(tenant).copied().unwrap_or_default();
+    json!({ "tenant": tenant, "deployments": deployments, "figures": figures(&all) })
 }
 
 fn figures(of: &Figures) -> Value {

@@ -530,8 +530,8 @@ fn check(
 ) -> Result<()> {
     let hindrance = if old.instance != new.instance {
         "its instance model changes, and a session is given its instance before its version"
-    } else if (&old.pattern, &old.host, &old.subprotocols)
-        != (&new.pattern, &new.host, &new.subprotocols)
+    } else if (&old.pattern, &old.hosts, &old.subprotocols)
+        != (&new.pattern, &new.hosts, &new.subprotocols)
     {
         "it is found elsewhere than the version before"
     } else if converses && canary.latency_p99_max.is_some() {

@@ -1,0 +1,353 @@
+//! Deployments in a running server: the registry says which versions there are, the publisher what is
+//! served, and this holds them together. A version is checked by both before anything changes; then
+//! it is recorded, and served after that. Killed in between, the next start serves what was recorded.
+//!
+//! Nothing here runs on a worker.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use anyhow::{Result, anyhow};
+
+use super::publisher::{Change, Publisher};
+use super::publishing::Publishing;
+use super::route::Route;
+use crate::admin::{
+    ChangeTarget, Declined, DeployOutcome, DeployParcel, Deployer, DeploymentDetail, DeploymentRow,
+    DeploymentState, HistoryRow, VersionRow, Why,
+};
+use crate::catalog::{Deployed, Rollout};
+use crate::config::{DeploymentSettings, Manifest, TenantPlace};
+use crate::control::{
+    self, DeployError, Deployment, DeploymentName, HistoryEntry, Registry, Step, Upload, Version,
+};
+use crate::digest::Digest;
+use crate::guest::Precompiled;
+use crate::storage::Storage;
+
+/// A deployment, by tenant and name.
+type Key = (String, String);
+
+/// The registry, and what of it is not served.
+pub(super) struct Deployments {
+    registry: Registry,
+    component_bytes_max: usize,
+    /// Why each of these is not served. Only operators and deploys look here.
+    left_out: Mutex<HashMap<Key, String>>,
+}
+
+/// The same in a server that runs.
+pub(super) struct Deploying {
+    deployments: Deployments,
+    publishing: Arc<Publishing>,
+}
+
+impl Deployments {
+    /// Opens the registry.
+    pub(super) fn open(settings: DeploymentSettings) -> Result<Self> {
+        let component_bytes_max = settings.component_bytes_max;
+        Ok(Self {
+            registry: Registry::open(settings).map_err(|error| anyhow!(error))?,
+            component_bytes_max,
+            left_out: Mutex::default(),
+        })
+    }
+
+    /// The registry's database, which one process at a time may have open.
+    pub(super) fn storage(&self) -> Storage {
+        self.registry.database()
+    }
+
+    /// Serves the current version of every deployment. One that cannot be served is left out, which
+    /// the log says, and the others are served.
+    pub(super) fn publish_all(&self, publisher: &Publisher) -> Result<Change> {
+        let names = self.registry.names(None).map_err(|error| anyhow!(error))?;
+        let (mut routes, mut keys) = (Vec::new(), Vec::new());
+        for (tenant, name) in names {
+            match self.current(&tenant, &name) {
+                Ok(route) => {
+                    routes.push(route);
+                    keys.push((tenant, name.to_string()));
+                }
+                Err(error) => self.leave_out((tenant, name.to_string()), &error.to_string()),
+            }
+        }
+        let (change, unfit) = publisher.publish_fitting(routes)?;
+        for (place, error) in &unfit {
+            self.leave_out(keys[*place].clone(), &format!("{error:#}"));
+        }
+        let (served, left_out) = (keys.len() - unfit.len(), self.left_out().len());
+        if served + left_out > 0 {
+            tracing::info!(served, left_out, "deployments");
+        }
+        Ok(change)
+    }
+
+    fn current(&self, tenant: &str, name: &DeploymentName) -> Result<Route, DeployError> {
+        let published = self.registry.current(tenant, name.as_str())?;
+        let artifact = published.deployment.current.artifact;
+        let place = &self.registry.rules(tenant)?.place;
+        let (manifest, component) = (&published.manifest, &published.component);
+        Ok(route((name, artifact), (manifest, component), place))
+    }
+
+    fn leave_out(&self, key: Key, why: &str) {
+        let (tenant, deployment) = (&key.0, &key.1);
+        tracing::error!(tenant, deployment, "not served: {why}");
+        self.left_out().insert(key, why.to_owned());
+    }
+
+    fn left_out(&self) -> MutexGuard<'_, HashMap<Key, String>> {
+        self.left_out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn row(&self, tenant: &str, name: &str, found: Option<&Deployment>) -> DeploymentRow {
+        let key = (tenant.to_owned(), name.to_owned());
+        DeploymentRow {
+            name: name.to_owned(),
+            state: found.map(|deployment| self.state(deployment)),
+            left_out: self.left_out().get(&key).cloned(),
+        }
+    }
+
+    fn state(&self, deployment: &Deployment) -> DeploymentState {
+        let current = &deployment.current;
+        let place = self.registry.rules(&deployment.tenant);
+        let place = place.map_or_else(|_| TenantPlace::default(), |rules| rules.place.clone());
+        let manifest = control::manifest(&current.manifest).ok();
+        let own_host = manifest.as_ref().and_then(|own| own.route.host.clone());
+        DeploymentState {
+            generation: deployment.generation,
+            current: shown(current),
+            previous: deployment.previous.as_ref().map(|version| version.number),
+            hosts: own_host.map_or(place.hosts.clone(), |host| vec![host]),
+            path: manifest.map_or_else(String::new, |own| place.path(&own.route.path)),
+        }
+    }
+}
+
+/// How a version is served.
+fn route(
+    (name, artifact): (&DeploymentName, Digest),
+    (manifest, component): (&Manifest, &Precompiled),
+    place: &TenantPlace,
+) -> Route {
+    let own_host = manifest.route.host.clone();
+    let mut route = Route::from(manifest.route.clone());
+    route.pattern = place.path(&manifest.route.path);
+    route.hosts = own_host.map_or_else(|| place.hosts.clone(), |host| vec![host]);
+    route.deployment = Some(Deployed {
+        name: name.as_str().into(),
+        path_prefix: place.path_prefix.as_str().into(),
+    });
+    route.component_compiled(name.as_str(), artifact, component.clone())
+}
+
+impl Deploying {
+    /// For the admin listener.
+    pub(super) fn shared(
+        deployments: Deployments,
+        publishing: &Arc<Publishing>,
+    ) -> Arc<dyn Deployer> {
+        Arc::new(Self {
+            deployments,
+            publishing: Arc::clone(publishing),
+        })
+    }
+
+    fn registry(&self) -> &Registry {
+        &self.deployments.registry
+    }
+
+    /// Checks what was prepared against all that is served, records it, and serves it.
+    fn publish(
+        &self,
+        prepared: control::Prepared,
+        target: &ChangeTarget,
+        observe: &mut dyn FnMut(&'static str),
+    ) -> Result<DeployOutcome, Declined> {
+        let (tenant, name) = (&target.tenant, &target.name);
+        let place = &self.registry().rules(tenant)?.place;
+        let version = (prepared.name(), prepared.version().artifact);
+        let route = route(version, (prepared.manifest(), prepared.component()), place);
+        let mut rollout = None;
+        let plan = |publisher: &Publisher| {
+            let change = publisher.publish(route)?;
+            rollout = change.rollout();
+            Ok(change)
+        };
+        let record = || {
+            let observe = &mut |step| word(step).into_iter().for_each(&mut *observe);
+            let recorded = self.registry().publish(prepared, target.expected, observe);
+            recorded.map_err(Declined::from)
+        };
+        let (replaced, published) = self.publishing.change(plan, record)?;
+        observe("served");
+        self.deployments
+            .left_out()
+            .remove(&(tenant.clone(), name.clone()));
+        Ok(DeployOutcome {
+            deployment: self
+                .deployments
+                .row(tenant, name, Some(&published.deployment)),
+            rollout: match replaced.canaries {
+                0 => rollout.map(|rollout: Rollout| rollout.to_string()),
+                _ => Some("canary".to_owned()),
+            },
+        })
+    }
+
+    /// Says before the work what would be said after it.
+    fn expect(&self, target: &ChangeTarget) -> Result<(), Declined> {
+        if self.publishing.is_ending() {
+            return Err(Declined {
+                why: Why::Ending,
+                what: "the server is ending".to_owned(),
+                reasons: Vec::new(),
+                right: "trying again when it is back".to_owned(),
+            });
+        }
+        let (expected, found) = (
+            target.expected,
+            self.generation(&target.tenant, &target.name)?.0,
+        );
+        if expected != found {
+            return Err(DeployError::Conflict { expected, found }.into());
+        }
+        Ok(())
+    }
+}
+
+impl Deployer for Deploying {
+    fn component_bytes_max(&self) -> usize {
+        self.deployments.component_bytes_max
+    }
+
+    fn list(&self, tenant: &str) -> Result<Vec<DeploymentRow>, Declined> {
+        let names = self.registry().names(Some(tenant))?.into_iter();
+        let rows = names.map(|(tenant, name)| {
+            let name = name.as_str();
+            match self.registry().get(&tenant, name) {
+                Ok(found) => Ok(self.deployments.row(&tenant, name, Some(&found))),
+                Err(DeployError::Damaged(_)) => Ok(self.deployments.row(&tenant, name, None)),
+                Err(error) => Err(error.into()),
+            }
+        });
+        rows.collect()
+    }
+
+    fn count(&self) -> Result<BTreeMap<String, usize>, Declined> {
+        let mut counts = BTreeMap::new();
+        for (tenant, _) in self.registry().names(None)? {
+            *counts.entry(tenant).or_default() += 1;
+        }
+        Ok(counts)
+    }
+
+    fn get(&self, tenant: &str, name: &str) -> Result<DeploymentDetail, Declined> {
+        let found = self.registry().get(tenant, name)?;
+        let versions = self.registry().versions(tenant, name)?;
+        let history = self.registry().history(tenant, name)?;
+        Ok(DeploymentDetail {
+            deployment: self.deployments.row(tenant, name, Some(&found)),
+            versions: versions.iter().map(shown).collect(),
+            history: history.into_iter().map(told).collect(),
+        })
+    }
+
+    fn generation(&self, tenant: &str, name: &str) -> Result<(u64, bool), Declined> {
+        let generation = self.registry().generation(tenant, name)?;
+        match self.registry().get(tenant, name) {
+            Err(DeployError::NotFound) => Ok((generation, false)),
+            _ => Ok((generation, true)),
+        }
+    }
+
+    fn deploy(
+        &self,
+        target: &ChangeTarget,
+        parcel: &DeployParcel,
+        observe: &mut dyn FnMut(&'static str),
+    ) -> Result<DeployOutcome, Declined> {
+        self.expect(target)?;
+        let upload = Upload {
+            tenant: &target.tenant,
+            name: &target.name,
+            component: &parcel.component,
+            manifest: &parcel.manifest,
+            signature: parcel.signature.as_deref(),
+            by: &target.by,
+        };
+        let prepared = self.registry().prepare(&upload, &mut |step| {
+            word(step).into_iter().for_each(&mut *observe);
+        })?;
+        self.publish(prepared, target, observe)
+    }
+
+    fn roll_back(&self, target: &ChangeTarget) -> Result<DeployOutcome, Declined> {
+        self.expect(target)?;
+        let (tenant, name) = (&target.tenant, &target.name);
+        let prepared = self.registry().prepare_rollback(tenant, name, &target.by)?;
+        self.publish(prepared, target, &mut |_| {})
+    }
+
+    fn delete(&self, target: &ChangeTarget) -> Result<u64, Declined> {
+        self.expect(target)?;
+        let (tenant, name) = (&target.tenant, &target.name);
+        let plan = |publisher: &Publisher| publisher.withdraw_deployment(tenant, name);
+        let record = || {
+            let deleted = self
+                .registry()
+                .delete(tenant, name, target.expected, &target.by);
+            deleted.map_err(Declined::from)
+        };
+        let (_, generation) = self.publishing.change(plan, record)?;
+        self.deployments
+            .left_out()
+            .remove(&(tenant.clone(), name.clone()));
+        Ok(generation)
+    }
+}
+
+/// What somebody who waits is told of a step; nothing of those that are over at once.
+fn word(step: Step) -> Option<&'static str> {
+    match step {
+        Step::ArtifactKept => Some("kept"),
+        Step::Compiled => Some("compiled"),
+        Step::Checked => Some("checked"),
+        Step::Started => Some("started"),
+        Step::Recorded => Some("recorded"),
+        Step::ArtifactWritten
+        | Step::CompiledKept
+        | Step::CompiledRecorded
+        | Step::Noted
+        | Step::Collected => None,
+    }
+}
+
+fn shown(version: &Version) -> VersionRow {
+    VersionRow {
+        number: version.number,
+        component: version.artifact.to_string(),
+        component_bytes: version.bytes,
+        manifest: version.manifest.clone(),
+        at_unix_ms: version.at_unix_ms,
+        by: version.by.clone(),
+        signed_by: version.signed_by.clone(),
+    }
+}
+
+fn told(entry: HistoryEntry) -> HistoryRow {
+    HistoryRow {
+        generation: entry.generation,
+        change: match entry.change {
+            control::Change::Deployed => "deployed",
+            control::Change::RolledBack => "rolled back",
+            control::Change::Deleted => "deleted",
+        },
+        version: entry.version,
+        component: entry.artifact.map(|digest| digest.to_string()),
+        at_unix_ms: entry.at_unix_ms,
+        by: entry.by,
+    }
+}
