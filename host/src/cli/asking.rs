@@ -8,6 +8,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::client::{Client, Location, encoded};
+use super::deploying;
 use super::shown;
 use super::table::print;
 use super::{
@@ -25,6 +26,10 @@ pub(super) async fn run(command: Command) -> Result<()> {
         Command::Status(reach) => status(&reach).await,
         Command::Health { admin, ready } => health(admin, ready).await,
         Command::Tenants(reach) => tenants(&reach).await,
+        Command::Deploy(asked) => deploying::deploy(&asked).await,
+        Command::Deployments(asked) => deploying::list(&asked).await,
+        Command::Rollback(asked) => deploying::roll_back(&asked).await,
+        Command::Undeploy(asked) => deploying::remove(&asked).await,
         Command::Sessions(sessions) => list_sessions(&sessions).await,
         Command::Kick(kick) => end(&kick).await,
         Command::Canary(of) => list_canaries(&of).await,

@@ -1,15 +1,17 @@
 //! An HTTP client for the API: one request a connection, plain HTTP, JSON.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Response};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -108,35 +110,54 @@ impl Client {
         content_type: &str,
         body: Bytes,
     ) -> Result<Response<Incoming>> {
+        let call = Call {
+            method,
+            path,
+            content_type,
+            headers: Vec::new(),
+            body: BoxBody::new(Full::new(body)),
+            patience: self.patience,
+        };
+        match self.call(call).await? {
+            Ok(response) => Ok(response),
+            Err(refused) => bail!(refused),
+        }
+    }
+
+    /// Sends something, and gives the answer that has begun, or what it says against it.
+    pub(super) async fn call(&self, call: Call<'_>) -> Result<Result<Response<Incoming>, Refused>> {
+        let patience = call.patience;
         let exchange = async {
             let stream = TcpStream::connect(&self.location.0).await?;
             let (mut sender, connection) =
                 hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
             tokio::spawn(connection);
             let mut request = Request::builder()
-                .method(method)
-                .uri(path)
+                .method(call.method)
+                .uri(call.path)
                 .header(HOST, &self.location.0)
-                .header(CONTENT_TYPE, content_type);
+                .header(CONTENT_TYPE, call.content_type);
             if let Some(token) = &self.token {
                 request = request.header(AUTHORIZATION, format!("Bearer {token}"));
             }
-            let request = request.body(Full::new(body))?;
-            anyhow::Ok(sender.send_request(request).await?)
+            for (name, value) in call.headers {
+                request = request.header(name, value);
+            }
+            anyhow::Ok(sender.send_request(request.body(call.body)?).await?)
         };
-        let response = timeout(self.patience, exchange).await;
+        let response = timeout(patience, exchange).await;
         let place = || format!("ask {}", self.location);
         let response = response
-            .map_err(|_| anyhow!("no answer within {} s", self.patience.as_secs()))
+            .map_err(|_| anyhow!("no answer within {} s", patience.as_secs()))
             .flatten()
             .with_context(place)?;
         if response.status().is_success() {
-            return Ok(response);
+            return Ok(Ok(response));
         }
-        self.refused(response).await
+        self.refused(response).await.map(Err)
     }
 
-    async fn refused(&self, response: Response<Incoming>) -> Result<Response<Incoming>> {
+    async fn refused(&self, response: Response<Incoming>) -> Result<Refused> {
         let status = response.status();
         let body = Limited::new(response.into_body(), 64 << 10).collect();
         let body = timeout(PATIENCE, body)
@@ -148,18 +169,60 @@ impl Client {
         if error.is_null() {
             bail!("{} answered {status}", self.location);
         }
-        let (what, place, right) = (
-            text(error, "what"),
-            text(error, "where"),
-            text(error, "right"),
-        );
-        let hint = match (status.as_u16(), &self.token) {
-            (401, None) => "\nno token was given: set WHARF_TOKEN",
-            _ => "",
-        };
-        bail!("{what} ({status}; {place})\nright would be: {right}{hint}")
+        let mut refused = Refused::new(status.as_u16(), error);
+        if status.as_u16() == 401 && self.token.is_none() {
+            refused.text += "\nno token was given: set WHARF_TOKEN";
+        }
+        Ok(refused)
     }
 }
+
+/// What is sent.
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    pub(super) path: &'a str,
+    pub(super) content_type: &'a str,
+    pub(super) headers: Vec<(HeaderName, String)>,
+    pub(super) body: BoxBody<Bytes, Infallible>,
+    /// How long the head of the answer may take.
+    pub(super) patience: Duration,
+}
+
+/// An error of the API.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) status: u16,
+    /// At which part of the request something was wrong.
+    pub(super) place: String,
+    text: String,
+}
+
+impl Refused {
+    /// Reads the value of `error` in an answer.
+    pub(super) fn new(status: u16, error: &Value) -> Self {
+        let (what, place) = (text(error, "what"), text(error, "where"));
+        let reason = StatusCode::from_u16(status).ok();
+        let reason = reason.and_then(|status| status.canonical_reason());
+        let mut said = format!("{what} ({status} {}; {place})", reason.unwrap_or_default());
+        for reason in error["reasons"].as_array().into_iter().flatten() {
+            said += &format!("\n  {}", reason.as_str().unwrap_or_default());
+        }
+        said += &format!("\nright would be: {}", text(error, "right"));
+        Self {
+            status,
+            place,
+            text: said,
+        }
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// A part of a path, percent-encoded but for what never needs it (RFC 3986, section 2.3).
 pub(super) fn encoded(text: &str) -> String {

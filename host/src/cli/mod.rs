@@ -4,8 +4,10 @@
 
 mod asking;
 mod client;
+mod deploying;
 mod shown;
 mod table;
+mod upload;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -35,6 +37,20 @@ stored) are closed with 1012 just before, since that may be in one process only;
 the old process until they end, or until --drain-for is over. If the new process does not get
 ready, the old one goes on as if nothing had been. SIGUSR2 does the same.";
 
+const DEPLOY_HELP: &str = "\
+The manifest says what the component serves and what it asks for:
+
+  [route]
+  path = \"/rooms/{room}\"      # below the tenant's path_prefix, or on its hosts
+  instance = \"{room}\"
+
+Nothing changes before all is checked: then new sessions find the new version, and open ones follow
+without reconnecting, as the manifest's [rollout] says.
+
+  wharf deploy target/guests/chat.wasm --name chat --tenant acme --manifest chat/wharf.toml
+  wharf deploy chat/ --tenant acme          the folder's .wasm file and its wharf.toml
+  wharf rollback chat --tenant acme         the version before, at once";
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -51,6 +67,15 @@ pub(crate) enum Command {
     },
     /// Lists the tenants that the token reaches, with their routes.
     Tenants(Reach),
+    /// Deploys a component: uploads, checks, compiles and tries it, then serves it.
+    #[command(after_long_help = DEPLOY_HELP)]
+    Deploy(Deploy),
+    /// Lists deployments, or shows one with its versions and its history.
+    Deployments(Deployments),
+    /// Makes the previous version of a deployment the current one.
+    Rollback(OneDeployment),
+    /// Serves a deployment no longer and forgets its versions.
+    Undeploy(OneDeployment),
     /// Lists open sessions, or shows one.
     Sessions(Sessions),
     /// Ends a session.
@@ -120,6 +145,47 @@ pub(crate) struct Reach {
     /// The server's answer as JSON, for scripts.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deploy {
+    /// The component's file, or the folder in which it is.
+    #[arg(default_value = ".", value_name = "COMPONENT.wasm or FOLDER")]
+    what: PathBuf,
+    /// The deployment's name; by default that of the file.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// The manifest; by default the `wharf.toml` beside the component.
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// An ed25519 signature over the component's SHA-256: 64 bytes, or these in base64.
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
+    /// Only if the deployment has this generation (0: there never was one); by default the one that
+    /// it has now.
+    #[arg(long, value_name = "GENERATION")]
+    expect: Option<u64>,
+    #[command(flatten)]
+    of: OfTenant,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Deployments {
+    /// The deployment to show; without it, all are listed.
+    deployment: Option<String>,
+    #[command(flatten)]
+    of: OfTenant,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OneDeployment {
+    /// The deployment.
+    deployment: String,
+    /// Only if it has this generation; by default the one that it has now.
+    #[arg(long, value_name = "GENERATION")]
+    expect: Option<u64>,
+    #[command(flatten)]
+    of: OfTenant,
 }
 
 #[derive(Debug, Args)]

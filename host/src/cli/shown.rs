@@ -20,6 +20,7 @@ pub(super) fn status(answer: &Value) -> String {
         ("of these silent", "workers_silent"),
         ("tenants", "tenants"),
         ("process", "process"),
+        ("deployments", "deployments"),
     ] {
         table.row([name.to_owned(), text(answer, key)]);
     }
@@ -44,7 +45,15 @@ pub(super) fn status(answer: &Value) -> String {
 }
 
 pub(super) fn tenants(answer: &Value) -> String {
-    let mut table = Table::new(["TENANT", "SESSIONS", "MESSAGES IN", "OUT", "LIVE", "ASLEEP"]);
+    let mut table = Table::new([
+        "TENANT",
+        "SESSIONS",
+        "MESSAGES IN",
+        "OUT",
+        "LIVE",
+        "ASLEEP",
+        "DEPLOYMENTS",
+    ]);
     for tenant in rows(answer, "tenants") {
         let figure = |key| text(&tenant["figures"], key);
         table.row([
@@ -54,6 +63,7 @@ pub(super) fn tenants(answer: &Value) -> String {
             figure("messages_out"),
             figure("instances_live"),
             figure("instances_asleep"),
+            text(tenant, "deployments"),
         ]);
     }
     table.lines()
@@ -218,6 +228,122 @@ pub(super) fn dead_letter(answer: &Value) -> String {
 fn moment(row: &Value) -> String {
     let seconds = row["at"].as_f64().unwrap_or_default().clamp(0.0, 4e9);
     httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs_f64(seconds))
+}
+
+pub(super) fn deployments(answer: &Value) -> String {
+    let mut table = Table::new([
+        "DEPLOYMENT",
+        "GENERATION",
+        "SERVES",
+        "SINCE",
+        "BY",
+        "COMPONENT",
+        "",
+    ]);
+    for row in rows(answer, "deployments") {
+        table.row([
+            text(row, "name"),
+            text(row, "generation"),
+            place(row),
+            moment(row),
+            text(row, "by"),
+            digest(row),
+            problem(row),
+        ]);
+    }
+    table.lines()
+}
+
+/// One, with its versions and its history.
+pub(super) fn deployment(answer: &Value) -> String {
+    let mut table = Table::new(["", ""]);
+    table.row(["deployment".to_owned(), text(answer, "name")]);
+    table.row(["tenant".to_owned(), text(answer, "tenant")]);
+    table.row(["generation".to_owned(), text(answer, "generation")]);
+    table.row(["serves".to_owned(), place(answer)]);
+    if !problem(answer).is_empty() {
+        table.row(["problem".to_owned(), problem(answer)]);
+    }
+    let about = table.lines();
+    let mut table = Table::new([
+        "VERSION",
+        "COMPONENT",
+        "BYTES",
+        "DEPLOYED",
+        "BY",
+        "SIGNED BY",
+        "",
+    ]);
+    for version in rows(answer, "versions") {
+        let number = &version["version"];
+        let mark = match number {
+            _ if *number == answer["version"] => "current",
+            _ if *number == answer["previous_version"] => "previous",
+            _ => "",
+        };
+        table.row([
+            text(version, "version"),
+            digest(version),
+            text(version, "component_bytes"),
+            moment(version),
+            text(version, "by"),
+            text(version, "signed_by"),
+            mark.to_owned(),
+        ]);
+    }
+    let versions = table.lines();
+    let mut table = Table::new(["GENERATION", "WHAT", "VERSION", "WHEN", "BY"]);
+    for change in rows(answer, "history").iter().rev() {
+        table.row([
+            text(change, "generation"),
+            text(change, "change"),
+            text(change, "version"),
+            moment(change),
+            text(change, "by"),
+        ]);
+    }
+    format!("{}\n\n{versions}\n\n{}", about.trim_start(), table.lines())
+}
+
+/// What has come of a deploy or a rollback.
+pub(super) fn deployed(answer: &Value) -> String {
+    let row = &answer["deployment"];
+    let sessions = match answer["rollout"].as_str() {
+        Some("swap") => "; open sessions go on with it",
+        Some("drain") => "; open sessions end with the version before",
+        Some("restart") => "; open sessions are asked to come again",
+        _ => "",
+    };
+    format!(
+        "{} of {} serves {} (generation {}, version {}){sessions}",
+        text(row, "name"),
+        text(row, "tenant"),
+        place(row),
+        text(row, "generation"),
+        text(row, "version"),
+    )
+}
+
+fn place(row: &Value) -> String {
+    let hosts = rows(row, "hosts").iter().filter_map(Value::as_str);
+    let path = text(row, "path");
+    let places: Vec<String> = hosts.map(|host| format!("{host}{path}")).collect();
+    match places.is_empty() {
+        true => path,
+        false => places.join(" "),
+    }
+}
+
+/// The beginning of a digest, enough to tell versions apart.
+fn digest(row: &Value) -> String {
+    text(row, "component").chars().take(12).collect()
+}
+
+fn problem(row: &Value) -> String {
+    match row["problem"].as_str() {
+        Some(problem) => format!("NOT SERVED: {}", problem.lines().next().unwrap_or_default()),
+        None => String::new(),
+    }
 }
 
 /// A line of a log: when, how grave, where, what.
