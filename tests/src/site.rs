@@ -23,6 +23,8 @@ pub enum Value {
     Date(&'static str),
     /// A list of strings.
     List(Vec<String>),
+    /// A table with nothing in it.
+    Table,
 }
 
 impl From<&str> for Value {
@@ -61,6 +63,7 @@ impl std::fmt::Display for Value {
             // JSON's strings and lists of strings are TOML's too.
             Self::Text(text) => write!(formatter, "{}", serde_json::json!(text)),
             Self::List(list) => write!(formatter, "{}", serde_json::json!(list)),
+            Self::Table => formatter.write_str("{}"),
             Self::Date(date) => write!(formatter, "{date}"),
             Self::Number(number) => write!(formatter, "{number}"),
             Self::Flag(flag) => write!(formatter, "{flag}"),

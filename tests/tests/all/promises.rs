@@ -4,6 +4,8 @@
 //! Holds words only. The test at the end reads the other files of this folder and fails when a
 //! promise has no test, when a test names none, or when a fault has no figure.
 
+use crate::promises_operating::OPERATING;
+
 /// Where a promise is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Page {
@@ -26,7 +28,7 @@ pub(crate) struct Promise {
     pub(crate) quote: &'static str,
 }
 
-const fn behaviour(id: &'static str, quote: &'static str) -> Promise {
+pub(crate) const fn behaviour(id: &'static str, quote: &'static str) -> Promise {
     Promise {
         id,
         page: Page::Behaviour,
@@ -34,7 +36,7 @@ const fn behaviour(id: &'static str, quote: &'static str) -> Promise {
     }
 }
 
-const fn fault(id: &'static str, quote: &'static str) -> Promise {
+pub(crate) const fn fault(id: &'static str, quote: &'static str) -> Promise {
     Promise {
         id,
         page: Page::Fault,
@@ -43,6 +45,11 @@ const fn fault(id: &'static str, quote: &'static str) -> Promise {
 }
 
 /// All of them.
+fn promises() -> impl Iterator<Item = &'static Promise> {
+    PROMISES.iter().chain(OPERATING)
+}
+
+/// What is promised to peers and handlers.
 pub(crate) const PROMISES: &[Promise] = &[
     // Ktor parity.
     behaviour(
@@ -662,141 +669,6 @@ pub(crate) const PROMISES: &[Promise] = &[
         "capabilities.complete",
         "Each capability has a grant, an example, tests through a real client, a row in the README's table, and its hostile guest",
     ),
-    // Operating.
-    behaviour(
-        "admin.health",
-        "health, readiness (not ready while draining) and metrics on a listener of their own",
-    ),
-    behaviour(
-        "admin.metrics",
-        "metrics by tenant and route: sessions, handshakes by outcome, endings by code and initiator, messages and bytes, batch sizes, guest CPU, traps by kind, queue depths, wake-ups",
-    ),
-    behaviour(
-        "admin.sessions",
-        "sessions are listed with a cursor, inspected, and kicked with a code and a reason",
-    ),
-    behaviour("admin.topics", "topics: members, publish"),
-    behaviour("admin.logs", "logs as a live stream"),
-    behaviour("admin.drain", "drain over the API, as by SIGTERM"),
-    behaviour(
-        "admin.cli",
-        "a command for each of them: tables for people, `--json` for scripts; completions",
-    ),
-    fault(
-        "control.tokens",
-        "no, expired, another tenant's token; 10,000 guesses a second: 401 / 403, constant time, rate limited, audited; 0 in",
-    ),
-    fault(
-        "control.names",
-        "names `..`, `%2e%2e`, `a/b`, 300 bytes: `[a-z0-9-]{1,63}` or 400",
-    ),
-    // The process.
-    fault(
-        "upgrade.sockets",
-        "a new program under the open sockets: no connection attempt is refused or reset; sessions that need not leave stay, the others are asked to come again with 1012",
-    ),
-    behaviour(
-        "upgrade.storage",
-        "what may be in one process only moves before the new one begins: nothing that was acknowledged is lost",
-    ),
-    behaviour(
-        "upgrade.failure",
-        "a successor that does not start, or not in time, leaves everything as it was and says why",
-    ),
-    behaviour(
-        "service.notify",
-        "sd_notify: READY, RELOADING, STOPPING, WATCHDOG from workers that answer",
-    ),
-    behaviour(
-        "service.sockets",
-        "socket activation: LISTEN_FDS is listened on, also where the configuration names no address",
-    ),
-    fault(
-        "rights.given-up",
-        "After start-up the process needs no new rights: seccomp and landlock hold it",
-    ),
-    // Deployments.
-    fault(
-        "deploy.names",
-        "names `..`, `%2e%2e`, `a/b`, 300 bytes: `[a-z0-9-]{1,63}` or refused; artifacts by SHA-256 only; 0 files outside",
-    ),
-    fault(
-        "deploy.replay",
-        "replayed or rolled-back deploy: generations only rise; an expected generation; rollback is its own verb; 0 silent",
-    ),
-    fault(
-        "deploy.damage",
-        "flipped bits in artifact, compiled cache, database: refused by digest before load; 1,000 of 1,000",
-    ),
-    fault(
-        "deploy.crash",
-        "kill -9 at every step of a deploy, and at random: old or new version after restart, never neither; what was acknowledged is there",
-    ),
-    fault(
-        "deploy.disk",
-        "disk full: deploy refused; nothing changes, nothing corrupt",
-    ),
-    fault(
-        "deploy.bomb",
-        "upload: 1 GB file, a million functions, one 10 MB function, 100,000 nested components: size cap, validation, compiled in a child process with limits; ≤ 10 s CPU, ≤ 512 MiB, server unaffected",
-    ),
-    fault(
-        "deploy.imports",
-        "imports what was not granted: refused at deploy, each import named",
-    ),
-    behaviour(
-        "client.open",
-        "Outbound WebSocket: a guest opens a client connection to an allowed address and gets its messages in `on-messages` like those of any session (masked, of course)",
-    ),
-    behaviour(
-        "client.handshake",
-        "RFC 6455, section 4.1: what a client sends, and which answers it must not believe",
-    ),
-    behaviour(
-        "client.guarded",
-        "under a host-and-port allow-list, private addresses refused after resolution too; certificates are checked",
-    ),
-    behaviour(
-        "client.ends",
-        "`on-close` always runs, exactly once: the server closes, breaks off or breaks a rule, the handler closes, its clients leave, the host drains",
-    ),
-    behaviour(
-        "client.sleep",
-        "an instance that sleeps keeps its connections; the next message wakes it",
-    ),
-    behaviour(
-        "sdk.new",
-        "`wharf new`: a handler that builds and serves as it is; nothing is overwritten",
-    ),
-    behaviour(
-        "sdk.languages",
-        "topics, keys and values, timers, attachments, HTTP and WebSockets to others from C and from JavaScript",
-    ),
-    behaviour(
-        "client.swap",
-        "WebSockets that a handler opened stay open through its versions, and go with one that drains or restarts",
-    ),
-    behaviour(
-        "client.raw",
-        "on a raw route a handler sees the control frames of what it opened, and answers them",
-    ),
-    fault(
-        "client.limits",
-        "a handler that opens connections without end, servers that flood or read nothing: limits of instance and tenant, slow-consumer rule; + 4 MiB; another tenant connects",
-    ),
-    behaviour(
-        "budgets.sessions",
-        "Over the tenant's limits: 429 or 503 with Retry-After",
-    ),
-    behaviour(
-        "budgets.instances",
-        "live instances, memory: one more is refused with 503, and a guest that grows beyond them ends alone",
-    ),
-    behaviour(
-        "budgets.queued",
-        "a tenant whose queues are full is not read",
-    ),
-    behaviour("budgets.reload", "limits of tenants hold from a reload on"),
     // The issues' own load.
     Promise {
         id: "chaos.tenants",
@@ -845,7 +717,7 @@ pub(crate) const PROMISES: &[Promise] = &[
 /// When there is no such promise.
 pub(crate) fn covers(id: &str) {
     assert!(
-        PROMISES.iter().any(|promise| promise.id == id),
+        promises().any(|promise| promise.id == id),
         "no promise is called {id:?}"
     );
 }
@@ -876,7 +748,7 @@ fn every_promise_has_a_test_and_every_fault_its_figure() {
         }
     }
     let mut missing = Vec::new();
-    for promise in PROMISES {
+    for promise in promises() {
         if !covered.iter().any(|id| id == promise.id) {
             missing.push(format!("no test: {} — {}", promise.id, promise.quote));
         }
@@ -886,7 +758,7 @@ fn every_promise_has_a_test_and_every_fault_its_figure() {
     }
     for id in covered.iter().chain(&figured) {
         assert!(
-            PROMISES.iter().any(|promise| promise.id == id),
+            promises().any(|promise| promise.id == id),
             "no promise is called {id:?}"
         );
     }
@@ -895,10 +767,10 @@ fn every_promise_has_a_test_and_every_fault_its_figure() {
 
 #[test]
 fn ids_are_unique() {
-    let mut ids: Vec<_> = PROMISES.iter().map(|promise| promise.id).collect();
+    let mut ids: Vec<_> = promises().map(|promise| promise.id).collect();
     ids.sort_unstable();
     ids.dedup();
-    assert_eq!(ids.len(), PROMISES.len());
+    assert_eq!(ids.len(), promises().count());
 }
 
 /// The string literals that are the first argument of a call.
