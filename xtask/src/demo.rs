@@ -40,7 +40,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<Outcome>
     let mut server = Command::new(wharf);
     server
         .args(["serve", "--config"])
-        .arg(root.join("examples/chat/wharf.toml"));
+        .arg(root.join("examples/chat/server.toml"));
     server.args(["--listen", &listen.to_string()]);
     Err(anyhow!(server.exec()).context("the server could not be started"))
 }

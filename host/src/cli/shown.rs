@@ -312,6 +312,7 @@ pub(super) fn deployed(answer: &Value) -> String {
         Some("swap") => "; open sessions go on with it",
         Some("drain") => "; open sessions end with the version before",
         Some("restart") => "; open sessions are asked to come again",
+        Some("canary") => "; some sessions find it first, `wharf canary` shows how it does",
         _ => "",
     };
     format!(
