@@ -419,7 +419,7 @@ fn a_reload_for_which_the_rights_are_gone_is_refused_by_name() {
         let chain = Chain::start(Folder::new(), &Site::echo());
         let status = chain.status().await;
         if status["rights"]["files"] == "not held" {
-            return figure("rights.reload", "this kernel has no landlock".to_owned());
+            return figure("rights.given-up", "this kernel has no landlock");
         }
         let elsewhere = Folder::new();
         let page = elsewhere.write("page.html", "<p>elsewhere</p>");
