@@ -280,7 +280,8 @@ impl Builder {
         let inlets = inlets.zip(topic_inlets).zip(question_inlets).map(inlets_of);
         let (controls, mut threads) = spawn_workers(&parts, &listeners, inlets)?;
         threads.extend(stores.thread);
-        let publishing = Arc::new(Publishing::new(publisher, controls.clone()));
+        let registry = deployments.as_ref().map(Deployments::registry);
+        let publishing = Publishing::start(publisher, controls.clone(), registry);
         let deployer = deployments.map(|deployments| Deploying::shared(deployments, &publishing));
         let status = Arc::new(Status::default());
         let admin = self.admin.zip(admin_listener).map(|(settings, listener)| {
@@ -405,8 +406,14 @@ fn beside(
     let Some(deployments) = deployments else {
         return Ok(served);
     };
-    let all = deployments.publish_all(publisher)?;
-    Ok(publisher.make(all).0)
+    let (all, canaries) = deployments.publish_all(publisher)?;
+    let mut served = publisher.make(all).0;
+    for canary in canaries {
+        if let Some(change) = deployments.begin_again(publisher, canary) {
+            served = publisher.make(change).0;
+        }
+    }
+    Ok(served)
 }
 
 /// Opens the registry, for the tenants that may deploy.

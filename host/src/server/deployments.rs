@@ -4,8 +4,10 @@
 //!
 //! Nothing here runs on a worker.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
 
@@ -58,15 +60,27 @@ impl Deployments {
         self.registry.database()
     }
 
+    /// The registry.
+    pub(super) fn registry(&self) -> Registry {
+        self.registry.clone()
+    }
+
     /// Serves the current version of every deployment. One that cannot be served is left out, which
-    /// the log says, and the others are served.
-    pub(super) fn publish_all(&self, publisher: &Publisher) -> Result<Change> {
+    /// the log says, and the others are served. Where a canary was cut short it is the version before,
+    /// and what is returned beside it begins again.
+    pub(super) fn publish_all(&self, publisher: &Publisher) -> Result<(Change, Vec<Route>)> {
         let names = self.registry.names(None).map_err(|error| anyhow!(error))?;
-        let (mut routes, mut keys) = (Vec::new(), Vec::new());
+        let (mut routes, mut keys, mut canaries) = (Vec::new(), Vec::new(), Vec::new());
         for (tenant, name) in names {
             match self.current(&tenant, &name) {
                 Ok(route) => {
-                    routes.push(route);
+                    match self.before_canary(&tenant, &name, &route) {
+                        Some(before) => {
+                            routes.push(before);
+                            canaries.push(route);
+                        }
+                        None => routes.push(route),
+                    }
                     keys.push((tenant, name.to_string()));
                 }
                 Err(error) => self.leave_out((tenant, name.to_string()), &error.to_string()),
@@ -80,7 +94,46 @@ impl Deployments {
         if served + left_out > 0 {
             tracing::info!(served, left_out, "deployments");
         }
-        Ok(change)
+        Ok((change, canaries))
+    }
+
+    /// Lets a canary begin again; if that cannot be, the version before is served to everybody.
+    pub(super) fn begin_again(&self, publisher: &Publisher, canary: Route) -> Option<Change> {
+        let (tenant, pattern) = (canary.tenant.clone(), canary.pattern.clone());
+        let change = publisher.publish(canary);
+        let refused = |error| {
+            tracing::error!(
+                tenant,
+                pattern,
+                "a canary does not begin again, the version before is served: {error:#}"
+            )
+        };
+        change.map_err(refused).ok()
+    }
+
+    /// The version before a deployment's current one, if that was deployed with a canary whose time is
+    /// not over, and nothing has happened since.
+    fn before_canary(&self, tenant: &str, name: &DeploymentName, current: &Route) -> Option<Route> {
+        let lasts = current.canary.as_ref()?.duration;
+        let history = self.registry.history(tenant, name.as_str()).ok()?;
+        let last = history.last()?;
+        let began = UNIX_EPOCH + Duration::from_millis(last.at_unix_ms);
+        let is_over = began.elapsed().is_ok_and(|since| since >= lasts);
+        if last.change != control::Change::Deployed || is_over {
+            return None;
+        }
+        // There is none, or it is damaged: then the current one is for everybody.
+        let before = self
+            .registry
+            .prepare_rollback(tenant, name.as_str(), "")
+            .ok()?;
+        let place = &self.registry.rules(tenant).ok()?.place;
+        let version = (name, before.version().artifact);
+        Some(route(
+            version,
+            (before.manifest(), before.component()),
+            place,
+        ))
     }
 
     fn current(&self, tenant: &str, name: &DeploymentName) -> Result<Route, DeployError> {
@@ -159,10 +212,11 @@ impl Deploying {
         &self.deployments.registry
     }
 
-    /// Checks what was prepared against all that is served, records it, and serves it.
+    /// Checks what was prepared against all that is served, records it, and serves it. A canary that
+    /// a `new` version ends was never the version before: that is recorded first.
     fn publish(
         &self,
-        prepared: control::Prepared,
+        (prepared, is_new): (control::Prepared, bool),
         target: &ChangeTarget,
         observe: &mut dyn FnMut(&'static str),
     ) -> Result<DeployOutcome, Declined> {
@@ -170,15 +224,22 @@ impl Deploying {
         let place = &self.registry().rules(tenant)?.place;
         let version = (prepared.name(), prepared.version().artifact);
         let route = route(version, (prepared.manifest(), prepared.component()), place);
-        let mut rollout = None;
+        let (mut rollout, ends_canary) = (None, Cell::new(false));
         let plan = |publisher: &Publisher| {
             let change = publisher.publish(route)?;
             rollout = change.rollout();
+            ends_canary.set(is_new && publisher.has_canary(tenant, name));
             Ok(change)
         };
         let record = || {
+            let mut expected = target.expected;
+            if ends_canary.get() {
+                let by = "another version takes the place of the canary";
+                self.registry().roll_back(tenant, name, expected, by)?;
+                expected += 1;
+            }
             let observe = &mut |step| word(step).into_iter().for_each(&mut *observe);
-            let recorded = self.registry().publish(prepared, target.expected, observe);
+            let recorded = self.registry().publish(prepared, expected, observe);
             recorded.map_err(Declined::from)
         };
         let (replaced, published) = self.publishing.change(plan, record)?;
@@ -281,14 +342,14 @@ impl Deployer for Deploying {
         let prepared = self.registry().prepare(&upload, &mut |step| {
             word(step).into_iter().for_each(&mut *observe);
         })?;
-        self.publish(prepared, target, observe)
+        self.publish((prepared, true), target, observe)
     }
 
     fn roll_back(&self, target: &ChangeTarget) -> Result<DeployOutcome, Declined> {
         self.expect(target)?;
         let (tenant, name) = (&target.tenant, &target.name);
         let prepared = self.registry().prepare_rollback(tenant, name, &target.by)?;
-        self.publish(prepared, target, &mut |_| {})
+        self.publish((prepared, false), target, &mut |_| {})
     }
 
     fn delete(&self, target: &ChangeTarget) -> Result<u64, Declined> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::publisher::Reason;
+use super::publisher::{Publisher, Reason};
 use super::publishing::Publishing;
 use crate::admin::{Canaries, CanaryDesk, CanaryOrder, Outcome};
 use crate::metrics::RouteKey;
@@ -44,12 +44,13 @@ fn carry_out(
         text: format!("asked for with the token {by}"),
         vitals: None,
     };
-    let done = publishing.change(
-        |publisher| match order {
-            CanaryOrder::Promote => publisher.promote(of, None, reason(Outcome::Promoted)),
-            CanaryOrder::Abort => publisher.take_back(of, None, reason(Outcome::Aborted)),
-        },
-        || Ok::<_, anyhow::Error>(()),
-    );
-    done.map(drop).map_err(|error| format!("{error:#}"))
+    let done = match order {
+        CanaryOrder::Promote => {
+            let reason = reason(Outcome::Promoted);
+            let promote = |publisher: &Publisher| publisher.promote(of, None, reason);
+            publishing.change(promote, || anyhow::Ok(())).map(drop)
+        }
+        CanaryOrder::Abort => publishing.take_back(of, None, (reason(Outcome::Aborted), by)),
+    };
+    done.map_err(|error| format!("{error:#}"))
 }

@@ -5,21 +5,25 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
-use super::publisher::{Change, Publisher, Replaced};
+use super::publisher::{Change, Publisher, Reason, Replaced};
 use super::warden;
 use super::worker::Control;
 use crate::admin::Canaries;
+use crate::control::Registry;
 use crate::dispatch::Served;
+use crate::metrics::RouteKey;
 
 /// What changes the server, and whom it tells.
 pub(super) struct Publishing {
     publisher: Mutex<Publisher>,
     /// The way to each worker; none any more when the server ends.
     workers: Mutex<Vec<UnboundedSender<Control>>>,
+    /// What the next start serves of deployments.
+    registry: Option<Registry>,
     /// What operators are told of versions on trial.
     canaries: Canaries,
     /// Whether somebody watches over these.
@@ -27,13 +31,66 @@ pub(super) struct Publishing {
 }
 
 impl Publishing {
-    pub(super) fn new(publisher: Publisher, workers: Vec<UnboundedSender<Control>>) -> Self {
-        Self {
+    /// What is served goes on; canaries that begin again are watched from now on.
+    pub(super) fn start(
+        publisher: Publisher,
+        workers: Vec<UnboundedSender<Control>>,
+        registry: Option<Registry>,
+    ) -> Arc<Self> {
+        let publishing = Arc::new(Self {
             publisher: Mutex::new(publisher),
             workers: Mutex::new(workers),
+            registry,
             canaries: Canaries::default(),
             is_guarded: Mutex::new(false),
+        });
+        let publisher = publishing.publisher();
+        publishing.canaries.show(publisher.canary_rows());
+        let is_any = publisher.has_trials();
+        drop(publisher);
+        if is_any {
+            publishing.guard();
         }
+        publishing
+    }
+
+    /// Takes a version on trial back, see [`Publisher::take_back`]. Of a deployment the registry says
+    /// so first, so that the next start serves the version before, too.
+    pub(super) fn take_back(
+        self: &Arc<Self>,
+        of: &RouteKey,
+        generation: Option<u64>,
+        (reason, by): (Reason, &str),
+    ) -> Result<()> {
+        let deployment = self.publisher().deployment_on_trial(of);
+        let record = || {
+            if let Some(deployment) = deployment
+                && let Err(error) = self.record_rollback(&of.0, &deployment, by)
+            {
+                // A disk that fails is no reason to serve what fails.
+                tracing::error!(
+                    tenant = &*of.0,
+                    deployment,
+                    "the next start would serve the version that is taken back: {error:#}"
+                );
+            }
+            Ok(())
+        };
+        let done = self.change(
+            |publisher| publisher.take_back(of, generation, reason),
+            record,
+        );
+        done.map(drop)
+    }
+
+    fn record_rollback(&self, tenant: &str, name: &str, by: &str) -> Result<()> {
+        let Some(registry) = &self.registry else {
+            bail!("there is no registry");
+        };
+        let expected = registry.generation(tenant, name);
+        let expected = expected.map_err(|error| anyhow!(error))?;
+        let rolled_back = registry.roll_back(tenant, name, expected, by);
+        rolled_back.map(drop).map_err(|error| anyhow!(error))
     }
 
     /// Plans a change, lets `record` make it lasting, and serves it when it is that. If either fails

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::canary::{Breach, Verdict, judge};
-use super::publisher::{Judged, Reason};
+use super::publisher::{Judged, Publisher, Reason};
 use super::publishing::Publishing;
 use super::worker::Control;
 use crate::admin::Outcome;
@@ -87,28 +87,25 @@ fn act(publishing: &Arc<Publishing>, version: &Judged, verdict: Verdict, vitals:
     let done = match (verdict, version.stage) {
         (Verdict::GoesOn, _) => return,
         (Verdict::Fails(breach), _) => {
+            let by = format!("automatic rollback: {breach}");
             let reason = reason(
                 Outcome::RolledBack,
                 Breach::label(breach),
                 breach.to_string(),
             );
-            publishing.change(
-                |publisher| publisher.take_back(of, Some(generation), reason),
-                nothing,
-            )
+            publishing.take_back(of, Some(generation), (reason, &by))
         }
         (Verdict::Passes, Stage::Canary) => {
             let text = format!("it kept its limits for {:?}", version.canary.duration);
             let reason = reason(Outcome::Promoted, "time", text);
-            publishing.change(
-                |publisher| publisher.promote(of, Some(generation), reason),
-                nothing,
-            )
+            let promote = |publisher: &Publisher| publisher.promote(of, Some(generation), reason);
+            publishing.change(promote, nothing).map(drop)
         }
         (Verdict::Passes, Stage::Watched) => {
             let text = "it kept its limits after its promotion, too".to_owned();
             let reason = reason(Outcome::Kept, "time", text);
-            publishing.change(|publisher| publisher.keep(of, generation, reason), nothing)
+            let keep = |publisher: &Publisher| publisher.keep(of, generation, reason);
+            publishing.change(keep, nothing).map(drop)
         }
     };
     // Somebody else may have ended it meanwhile.

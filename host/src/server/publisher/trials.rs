@@ -403,6 +403,25 @@ impl Publisher {
         rows.collect()
     }
 
+    /// The deployment that a route is, if a version of it is on trial.
+    pub(in crate::server) fn deployment_on_trial(&self, of: &RouteKey) -> Option<String> {
+        let mut on_trial = self.on_trial();
+        let (standing, ..) = on_trial.find(|(standing, ..)| key_of(&standing.route) == *of)?;
+        let deployed = standing.route.deployment.as_ref();
+        deployed.map(|deployed| deployed.name.to_string())
+    }
+
+    /// Whether a deployment has a canary.
+    pub(in crate::server) fn has_canary(&self, tenant: &str, deployment: &str) -> bool {
+        self.on_trial().any(|(standing, _, stage, _)| {
+            let route = &standing.route;
+            let deployed = route.deployment.as_ref();
+            let is_named = deployed.is_some_and(|deployed| *deployed.name == *deployment);
+            let is_it = *route.tenant == *tenant && is_named;
+            is_it && stage == Stage::Canary
+        })
+    }
+
     /// Whether any version is on trial.
     pub(in crate::server) fn has_trials(&self) -> bool {
         self.on_trial().next().is_some()
