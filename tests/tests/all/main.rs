@@ -23,6 +23,7 @@ mod crash;
 mod dead_letters;
 mod deflate;
 mod deploy_api;
+mod deploy_canary;
 mod deploy_faults;
 mod deploy_harbour;
 mod deploy_serving;

@@ -447,6 +447,14 @@ pub(crate) const PROMISES: &[Promise] = &[
         "a canary's sessions go back by the rollout's policy",
     ),
     behaviour(
+        "canary.deployed",
+        "an automatic rollback of a deployment is a recorded change: the generation rises, with the reason, and the next start serves the version before",
+    ),
+    behaviour(
+        "canary.restart",
+        "a deployment's canary that a restart cuts short begins again, until its time is over",
+    ),
+    behaviour(
         "canary.refused",
         "versions that cannot stand side by side are refused with the reason",
     ),
