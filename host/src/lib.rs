@@ -24,6 +24,7 @@ mod fault;
 mod id;
 mod metrics;
 mod request;
+mod trace_context;
 
 mod rights;
 
@@ -41,6 +42,8 @@ mod timers;
 mod catalog;
 
 mod outbound;
+
+mod traces;
 
 mod topics;
 
@@ -88,3 +91,4 @@ pub use outbound::OutboundSettings;
 pub use rights::{Held, Needs, Sandbox, give_up, is_root};
 pub use server::{Builder, Replaced, Route, Server, Source, Stats};
 pub use storage::{StoragePlace, StorageSettings};
+pub use traces::TraceSettings;

@@ -7,6 +7,7 @@
     reason = "tests state facts; a broken one is the failure to show"
 )]
 
+pub mod collector;
 pub mod crowd;
 pub mod deadline;
 pub mod deflate;

@@ -38,6 +38,8 @@ enum Client {
     /// guest-sdk/js-client against a server that drops it
     #[value(name = "js-client")]
     Recovering,
+    /// A collector that decodes traces with the package `opentelemetry-proto`
+    Otlp,
     /// Two Chromium tabs chat on the page of `cargo xtask demo`
     ChatTwoTabs,
 }
@@ -60,13 +62,17 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> anyhow::Result<Outcome>
         &arguments.clients
     };
     let mut outcome = Outcome::default();
-    let echo = |client: &&Client| !matches!(client, Client::ChatTwoTabs | Client::Recovering);
+    let others = [Client::ChatTwoTabs, Client::Recovering, Client::Otlp];
+    let echo = |client: &&Client| !others.contains(client);
     let echo: Vec<Client> = clients.iter().filter(echo).copied().collect();
     if !echo.is_empty() {
         outcome.add(echo_clients(root, &echo)?);
     }
     if clients.contains(&Client::Recovering) {
         outcome.add(js_client(root)?);
+    }
+    if clients.contains(&Client::Otlp) {
+        outcome.add(otlp_collector(root)?);
     }
     if clients.contains(&Client::ChatTwoTabs) {
         outcome.add(chat_two_tabs(root)?);
@@ -113,6 +119,15 @@ fn js_client(root: &Path) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
+/// The collector, which starts the server that traces for it.
+fn otlp_collector(root: &Path) -> anyhow::Result<Outcome> {
+    crate::guests::build(&["echo".to_owned()])?;
+    let wharf = served::build_host(root)?;
+    let mut command = Client::Otlp.command(root)?;
+    command.arg(wharf).arg(root.join("target/guests/echo.wasm"));
+    run_counting(&mut command, CLIENT_TIME_MAX, script_counts)
+}
+
 /// The demo as a newcomer starts it, but on a free port.
 fn chat_two_tabs(root: &Path) -> anyhow::Result<Outcome> {
     // Built here, so that its progress is seen.
@@ -141,6 +156,7 @@ impl Client {
             Self::Chromium => (tools::program(&["node"], "nodejs")?, "chromium-echo.js"),
             Self::ChatTwoTabs => (tools::program(&["node"], "nodejs")?, "chat-two-tabs.js"),
             Self::Websockets => (tools::python(root)?.join("python"), "websockets_echo.py"),
+            Self::Otlp => (tools::python(root)?.join("python"), "otlp_collector.py"),
             Self::Java => (
                 tools::program(&["java"], "openjdk-17-jdk-headless")?,
                 "JavaEcho.java",

@@ -15,31 +15,36 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::Status;
-use super::canaries::{Canaries, CanaryRow, Tally};
-use crate::budget::{Budgets, TenantBudget};
+use super::canaries::{CanaryRow, Tally};
+use crate::budget::TenantBudget;
 use crate::dead_letters::LetterRow;
 use crate::metrics::{
     Figures, Report, Stage, VersionKey, Vitals, bucket_bound, code_label, latency_bound,
 };
+use crate::traces::TraceFigures;
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The whole text. `silent`: workers whose numbers are missing in it.
-pub(super) fn text(
-    (report, budgets): (Report, &Budgets),
-    (letters, canaries): (Vec<LetterRow>, &Canaries),
-    silent: usize,
-    status: &Status,
-) -> String {
+/// What is counted elsewhere than with the routes.
+#[derive(Debug)]
+pub(super) struct Beside {
+    pub(super) letters: Vec<LetterRow>,
+    pub(super) canaries: Vec<CanaryRow>,
+    /// Versions that are no longer on trial.
+    pub(super) ends: BTreeMap<Tally, u64>,
+    pub(super) tenants: Vec<Arc<TenantBudget>>,
+    pub(super) traces: TraceFigures,
+    /// Workers whose numbers are missing.
+    pub(super) silent: usize,
+}
+
+/// The whole text.
+pub(super) fn text(report: Report, beside: Beside, status: &Status) -> String {
     let scrape = Scrape {
-        canaries: canaries.rows(),
-        ends: canaries.tallies(),
         report,
-        letters,
-        silent,
+        beside,
         uptime_seconds: status.started().elapsed().as_secs_f64(),
         draining: status.is_draining(),
-        tenants: budgets.all(),
     };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(scrape));
@@ -51,13 +56,9 @@ pub(super) fn text(
 #[derive(Debug)]
 struct Scrape {
     report: Report,
-    letters: Vec<LetterRow>,
-    silent: usize,
+    beside: Beside,
     uptime_seconds: f64,
     draining: bool,
-    canaries: Vec<CanaryRow>,
-    ends: BTreeMap<Tally, u64>,
-    tenants: Vec<Arc<TenantBudget>>,
 }
 
 impl Collector for Scrape {
@@ -70,6 +71,7 @@ impl Collector for Scrape {
         self.swaps(&mut encoder)?;
         self.dead_letters(&mut encoder)?;
         self.tenants(&mut encoder)?;
+        self.traces(&mut encoder)?;
         self.batches(&mut encoder)?;
         self.trials(&mut encoder)?;
         self.ended(&mut encoder)
@@ -95,7 +97,7 @@ impl Scrape {
             draining,
         )?;
         let help = "Workers that did not answer in time; their numbers are missing here.";
-        gauge(to, "wharf_workers_silent", help, self.silent as f64)?;
+        gauge(to, "wharf_workers_silent", help, self.beside.silent as f64)?;
         let help = "HTTP requests that were refused, by status.";
         let mut refused = describe(to, "wharf_http_refused", help, MetricType::Counter)?;
         for (status, count) in &self.report.refusals {
@@ -236,7 +238,7 @@ impl Scrape {
 
     fn dead_letters(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let rows = || {
-            let rows = self.letters.iter();
+            let rows = self.beside.letters.iter();
             rows.map(|((tenant, route), figures)| {
                 ([("tenant", &**tenant), ("route", &**route)], figures)
             })
@@ -264,7 +266,7 @@ impl Scrape {
         let help = "Linear memory of a tenant's instances.";
         let name = "wharf_tenant_memory_bytes";
         let mut memory = describe(to, name, help, MetricType::Gauge)?;
-        for budget in &self.tenants {
+        for budget in &self.beside.tenants {
             let labels = [("tenant", &**budget.tenant())];
             let bytes = budget.memory_bytes() as i64;
             ConstGauge::new(bytes).encode(memory.encode_family(&labels)?)?;
@@ -272,11 +274,30 @@ impl Scrape {
         let help = "How often a tenant met one of its limits.";
         let name = "wharf_tenant_limit_hits";
         let mut hits = describe(to, name, help, MetricType::Counter)?;
-        for budget in &self.tenants {
+        for budget in &self.beside.tenants {
             for (limit, count) in budget.hits() {
                 let labels = [("tenant", &**budget.tenant()), ("limit", limit)];
                 ConstCounter::new(count).encode(hits.encode_family(&labels)?)?;
             }
+        }
+        Ok(())
+    }
+
+    fn traces(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Spans, by what became of them.";
+        let mut spans = describe(to, "wharf_spans", help, MetricType::Counter)?;
+        let TraceFigures {
+            exported,
+            dropped,
+            refused,
+        } = self.beside.traces;
+        for (outcome, count) in [
+            ("exported", exported),
+            ("dropped", dropped),
+            ("refused", refused),
+        ] {
+            let labels = [("outcome", outcome)];
+            ConstCounter::new(count).encode(spans.encode_family(&labels)?)?;
         }
         Ok(())
     }
@@ -300,7 +321,7 @@ impl Scrape {
     fn trials(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "The part of new sessions or keys that finds a version on trial.";
         let mut shares = describe(to, "wharf_canary_share", help, MetricType::Gauge)?;
-        for row in &self.canaries {
+        for row in &self.beside.canaries {
             let share = match row.stage {
                 Stage::Canary => row.canary.share.fraction(),
                 Stage::Watched => 1.0,
@@ -360,7 +381,7 @@ impl Scrape {
     fn ended(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "Versions that are on trial no more, by what became of them and why.";
         let mut ended = describe(to, "wharf_canaries_ended", help, MetricType::Counter)?;
-        for (((tenant, route), outcome, cause), count) in &self.ends {
+        for (((tenant, route), outcome, cause), count) in &self.beside.ends {
             let labels = [
                 ("tenant", &**tenant),
                 ("route", &**route),

@@ -39,6 +39,7 @@ pub use self::status::UpgradeRequest;
 use crate::budget::Budgets;
 use crate::capability::GuestLogs;
 use crate::dead_letters::DeadLetters;
+use crate::traces::TraceCounters;
 
 /// The running listener. Dropping it ends it.
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub(crate) struct AdminParts {
     pub(crate) tenants: Vec<String>,
     /// Whoever keeps the deployments, if there are any.
     pub(crate) deployer: Option<Arc<dyn Deployer>>,
+    /// What became of spans; `None` if nothing is traced.
+    pub(crate) traces: Option<Arc<TraceCounters>>,
 }
 
 impl Admin {

@@ -26,6 +26,7 @@ use crate::budget::Budgets;
 use crate::capability::GuestLogs;
 use crate::dead_letters::DeadLetters;
 use crate::metrics::Report;
+use crate::traces::TraceCounters;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const OPENAPI: &str = include_str!("openapi.json");
@@ -44,6 +45,7 @@ pub(super) struct Office {
     pub(super) tenants: Vec<String>,
     pub(super) deployer: Option<Arc<dyn Deployer>>,
     pub(super) uploads: Uploads,
+    traces: Option<Arc<TraceCounters>>,
     /// Cloned once for each stream of a log.
     pub(super) streams: Rc<()>,
     access: RefCell<Access>,
@@ -70,6 +72,7 @@ impl Office {
             budgets,
             tenants,
             deployer,
+            traces,
         } = parts;
         Self {
             workers,
@@ -81,6 +84,7 @@ impl Office {
             tenants,
             deployer,
             uploads: Uploads::default(),
+            traces,
             streams: Rc::default(),
             access: RefCell::new(Access::new(settings.tokens, Instant::now())),
             unseen: Cell::default(),
@@ -193,8 +197,17 @@ impl Office {
 
     async fn metrics(&self) -> Response<Body> {
         let (report, silent) = self.report().await;
-        let others = (self.dead_letters.figures(), self.canaries.canaries());
-        let text = exposition::text((report, &self.budgets), others, silent, &self.status);
+        let (traces, canaries) = (self.traces.as_ref(), self.canaries.canaries());
+        let traces = traces.map(|counters| counters.figures());
+        let beside = exposition::Beside {
+            letters: self.dead_letters.figures(),
+            canaries: canaries.rows(),
+            ends: canaries.tallies(),
+            tenants: self.budgets.all(),
+            traces: traces.unwrap_or_default(),
+            silent,
+        };
+        let text = exposition::text(report, beside, &self.status);
         with_type(StatusCode::OK, exposition::CONTENT_TYPE, text)
     }
 

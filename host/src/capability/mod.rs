@@ -16,6 +16,7 @@ use crate::mailbox::{Lane, Members, TenantLane};
 use crate::outbound::{Outbound, OutboundSettings};
 use crate::timers::{Owner, Timers};
 use crate::topics::Topics;
+use crate::traces::{OpenSpan, Tracer};
 
 pub(crate) mod bindings;
 pub(crate) mod client;
@@ -52,6 +53,8 @@ pub(crate) struct Services {
     pub(crate) outbound: Outbound,
     /// Where connections that instances have opened become their sessions.
     pub(crate) launches: client::Launches,
+    /// `None` if nothing is traced.
+    pub(crate) tracer: Option<Tracer>,
 }
 
 impl Services {
@@ -66,6 +69,11 @@ impl Services {
     pub(crate) fn pause(&self) {
         self.topics.flush();
         self.lane.cork.pause();
+    }
+
+    /// Begins a span that has no parent, if it is one that is recorded.
+    pub(crate) fn sampled_span(&self, name: &'static str) -> Option<OpenSpan> {
+        self.tracer.as_ref()?.sampled(name)
     }
 
     /// Those of the only worker of a server that stores nothing: for an instance that is tried, and
@@ -84,6 +92,7 @@ impl Services {
             outbound: Outbound::new(OutboundSettings::default(), Budgets::default())
                 .expect("it reads no file"),
             launches: tokio::sync::mpsc::unbounded_channel().0,
+            tracer: None,
         }
     }
 }

@@ -18,6 +18,7 @@ mod storage;
 mod tenant;
 mod tenant_limits;
 mod topic;
+mod traces;
 mod value;
 mod values;
 
@@ -42,6 +43,7 @@ use crate::ingress::{IngressLimits, TlsFiles};
 use crate::outbound::OutboundSettings;
 use crate::rights::Sandbox;
 use crate::storage::StorageSettings;
+use crate::traces::TraceSettings;
 
 /// A checked configuration.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +72,8 @@ pub struct Config {
     pub log: LogLimits,
     /// What holds for connections that handlers open.
     pub outbound: OutboundSettings,
+    /// What is traced, and where it goes; `None` is nothing.
+    pub traces: Option<TraceSettings>,
     /// The routes to components.
     pub routes: Vec<RouteConfig>,
     /// What holds for which topics; the first rule that covers one holds.
@@ -185,6 +189,7 @@ fn read(document: &Document<'_>, top: &Section<'_, '_>, folder: &Path) -> Config
     config.dead_letters = dead_letters::settings(top);
     config.log = log::limits(top);
     config.sandbox = process::sandbox(top);
+    config.traces = traces::settings(top, folder);
     config.outbound = outbound::settings(top, folder);
     config.storage = storage::storage(top, folder);
     let has_storage = top.has("storage");

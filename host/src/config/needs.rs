@@ -10,6 +10,7 @@ use super::Config;
 use crate::catalog::Grants;
 use crate::rights::{Needs, folder_of};
 use crate::storage::StoragePlace;
+use crate::traces::TraceSettings;
 
 /// Names of hosts are asked for over TCP when the answer is long.
 const DNS_PORT: u16 = 53;
@@ -46,7 +47,9 @@ impl Config {
         let to = grants
             .iter()
             .flat_map(|grants| grants.http.iter().chain(&grants.websocket));
-        let mut ports: Vec<u16> = to.map(|to| to.port()).chain([DNS_PORT]).collect();
+        let collector = self.traces.as_ref().map(TraceSettings::port);
+        let ports = to.map(|to| to.port()).chain([DNS_PORT]).chain(collector);
+        let mut ports: Vec<u16> = ports.collect();
         ports.sort_unstable();
         ports.dedup();
         needs.connects = Some(ports);
@@ -81,6 +84,8 @@ mod tests {
         let text = r#"
             [storage]
             path = "data/wharf.redb"
+            [traces]
+            endpoint = "http://collector:4318"
             [deployments]
             path = "deployments"
             [tenant.acme.deploy.grants]
@@ -91,7 +96,7 @@ mod tests {
         assert_eq!(needs.reads, [Path::new("/etc/wharf")]);
         assert_eq!(needs.writes, [Path::new("/etc/wharf/data/wharf.redb")]);
         assert_eq!(needs.folders, [Path::new("/etc/wharf/deployments")]);
-        assert_eq!(needs.connects, Some(vec![53, 8443]));
+        assert_eq!(needs.connects, Some(vec![53, 4318, 8443]));
         assert!(needs.executes.is_empty());
     }
 

@@ -242,6 +242,7 @@ fn instance(section: &Section<'_, '_>, params: Option<&[String]>) -> InstanceMod
 fn after_trap(section: &Section<'_, '_>) -> AfterTrap {
     const AFTER_TRAP: &str = "right is \"close\" or \"restart\"";
     const ONLY_RESTART: &str = "only `after_trap = \"restart\"` has it";
+    let (has_max, has_within) = (section.has("traps_max"), section.has("traps_within"));
     let mut after_trap = match section.text("after_trap", AFTER_TRAP).as_deref() {
         None | Some("close") => AfterTrap::Close,
         Some("restart") => AfterTrap::RESTART,
@@ -250,7 +251,6 @@ fn after_trap(section: &Section<'_, '_>) -> AfterTrap {
             return AfterTrap::Close;
         }
     };
-    let (has_max, has_within) = (section.has("traps_max"), section.has("traps_within"));
     if let AfterTrap::Restart {
         traps_max,
         traps_within,

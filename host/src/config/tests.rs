@@ -676,3 +676,68 @@ fn http_is_granted_by_host_and_port() {
     }
     assert!(granted("").http.is_empty() && !granted("").private_addresses);
 }
+
+#[test]
+fn a_route_says_what_happens_after_a_trap() {
+    let route = |keys: &str| {
+        let text = format!("[[route]]\npath = \"/a\"\ncomponent = \"a.wasm\"\n{keys}");
+        parse(&text).expect("it is right").routes.remove(0)
+    };
+    let plain = route("");
+    assert_eq!(plain.after_trap, catalog::AfterTrap::Close);
+    assert!(plain.dead_letters);
+    assert_eq!(route("after_trap = \"close\"").after_trap, plain.after_trap);
+    let restart = route("after_trap = \"restart\"\ndead_letters = false");
+    assert_eq!(restart.after_trap, catalog::AfterTrap::RESTART);
+    assert!(!restart.dead_letters);
+    let keys = "after_trap = \"restart\"\ntraps_max = 7\ntraps_within = \"10s\"";
+    let expect = catalog::AfterTrap::Restart {
+        traps_max: 7,
+        traps_within: std::time::Duration::from_secs(10),
+    };
+    assert_eq!(route(keys).after_trap, expect);
+    let only = "only `after_trap = \"restart\"` has it";
+    check_route(
+        "traps_max = 5\ntraps_within = \"1m\"",
+        &[
+            &format!("4: [[route]] traps_max = 5: {only}"),
+            &format!("5: [[route]] traps_within = \"1m\": {only}"),
+        ],
+    );
+    check_route(
+        "after_trap = \"reopen\"",
+        &["4: [[route]] after_trap = \"reopen\": right is \"close\" or \"restart\""],
+    );
+    check_route(
+        "after_trap = \"restart\"\ntraps_max = 0",
+        &["5: [[route]] traps_max = 0: right is a number from 1 to 100"],
+    );
+}
+
+#[test]
+fn traces_need_a_collector() {
+    let text = "[traces]\nendpoint = \"http://127.0.0.1:4318\"\nsample_one_in = 10\n\
+        [traces.headers]\nauthorization = { file = \"page.html\" }";
+    let traces = parse(text).expect("it is right").traces;
+    let traces = traces.expect("they are on");
+    assert_eq!(traces.sample_one_in, 10);
+    assert!(!traces.accept_traceparent);
+    assert_eq!(traces.headers[0].0, "authorization");
+    assert!(!format!("{traces:?}").contains("<p>"), "{traces:?}");
+    assert_eq!(parse("").expect("it is right").traces, None);
+    check(
+        "[traces]\nsample_one_in = 10",
+        &[
+            "1: [traces] endpoint is missing: right is the address of a collector, such as \"http://127.0.0.1:4318\"",
+        ],
+    );
+    check(
+        "[traces]\nendpoint = \"http://a:4318\"\nsample_one_in = 0\nsample_one_on = 1\n\
+         [traces.headers]\nhost = { file = \"page.html\" }",
+        &[
+            "3: [traces] sample_one_in = 0: right is a number from 1 to 1000000000",
+            "4: [traces] has no key sample_one_on: did you mean sample_one_in?",
+            "6: [traces.headers] host: it is no header that a request may have",
+        ],
+    );
+}

@@ -69,7 +69,7 @@ fn plain(section: &Section<'_, '_>, key: &str, value: &Value<'_>) -> Option<Stri
 }
 
 /// What a file or an environment variable holds.
-fn secret(
+pub(super) fn secret(
     section: &Section<'_, '_>,
     key: &str,
     value: &Value<'_>,

@@ -15,6 +15,7 @@ use crate::guest::{Acceptance, Rejection};
 use crate::mailbox::{Connecting, Facts, SendError, Work};
 use crate::request::Request;
 use crate::topics::RECOVER_SUBPROTOCOL;
+use crate::trace_context::TraceContext;
 use crate::wire::DetachedSocket;
 
 /// Seconds after which a client may try again when the server is full or going away.
@@ -53,6 +54,8 @@ pub(crate) struct Seat {
     pub(crate) request: Option<Request>,
     pub(crate) subprotocol: Option<String>,
     pub(crate) facts: Option<Box<Facts>>,
+    /// Where the handshake's span stands, if it is recorded.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// A place on another worker, kept there under a number.
@@ -67,6 +70,7 @@ pub(crate) enum PeerCommand {
     Admit {
         route: Arc<Route>,
         request: Request,
+        trace: Option<TraceContext>,
         reply: oneshot::Sender<Result<Promised, Refusal>>,
     },
     /// Take over the socket of an admitted request.
@@ -126,16 +130,19 @@ impl Drop for Promise {
 }
 
 impl Dispatcher {
-    /// Finds a place for a request and asks the handler about it.
+    /// Finds a place for a request and asks the handler about it. `trace`: where the handshake's
+    /// span stands, if it is recorded.
     pub(crate) async fn admit(
         &self,
         route: &Arc<Route>,
         request: Request,
+        trace: Option<TraceContext>,
     ) -> Result<Admission, Refusal> {
         let peers = &self.0.peers;
         let place = placement::place(route, &request, self.0.worker, peers.len());
         if place.worker == self.0.worker {
-            let (seat, headers) = self.admit_here(place.key, route, request).await?;
+            let asked = (request, trace);
+            let (seat, headers) = self.admit_here(place.key, route, asked).await?;
             let subprotocol = seat.subprotocol.clone();
             return Ok(Admission {
                 subprotocol,
@@ -149,6 +156,7 @@ impl Dispatcher {
         let sent = owner.send(PeerCommand::Admit {
             route,
             request,
+            trace,
             reply,
         });
         sent.map_err(|_| Refusal::going_away())?;
@@ -169,10 +177,12 @@ impl Dispatcher {
         &self,
         route: Arc<Route>,
         request: Request,
+        trace: Option<TraceContext>,
     ) -> Result<Promised, Refusal> {
         let workers = self.0.peers.len();
         let place = placement::place(&route, &request, self.0.worker, workers);
-        let (seat, headers) = self.admit_here(place.key, &route, request).await?;
+        let asked = (request, trace);
+        let (seat, headers) = self.admit_here(place.key, &route, asked).await?;
         let number = self.lane().next_session();
         let subprotocol = seat.subprotocol.clone();
         self.0.promised.borrow_mut().insert(number, seat);
@@ -192,17 +202,18 @@ impl Dispatcher {
         &self,
         key: Option<placement::InstanceKey>,
         route: &Arc<Route>,
-        request: Request,
+        (request, trace): (Request, Option<TraceContext>),
     ) -> Result<(Seat, Vec<(String, Vec<u8>)>), Refusal> {
         if self.draining().is_some() || self.has_left(route) {
             return Err(Refusal::going_away());
         }
         let side = self.side_for(&key, route, &request);
-        let (usage, answer) = match self.ask((&key, side), route, &request).await? {
+        let asked = (&request, trace);
+        let (usage, answer) = match self.ask((&key, side), route, asked).await? {
             Some(answered) => answered,
             // It ended before it came to this request, by no fault of it: a fresh one will do.
             None => {
-                (self.ask((&key, side), route, &request).await?).ok_or_else(Refusal::going_away)?
+                (self.ask((&key, side), route, asked).await?).ok_or_else(Refusal::going_away)?
             }
         };
         let acceptance = answer.map_err(Refusal::by_handler)?;
@@ -238,6 +249,7 @@ impl Dispatcher {
                 request,
                 subprotocol,
                 facts,
+                trace,
             },
             headers,
         ))
@@ -249,7 +261,7 @@ impl Dispatcher {
         &self,
         (key, side): (&Option<placement::InstanceKey>, Side),
         route: &Route,
-        request: &Request,
+        (request, trace): (&Request, Option<TraceContext>),
     ) -> Result<Option<(Use, Result<Acceptance, Rejection>)>, Refusal> {
         let Some(hosted) = self.instance_for(key.clone(), side, route) else {
             return Err(Refusal::plain(404, "There is no WebSocket here.\n"));
@@ -258,6 +270,7 @@ impl Dispatcher {
         let (answer, answered) = oneshot::channel();
         let connecting = Connecting {
             request: request.clone(),
+            trace,
             answer,
         };
         let queued = usage.hosted().inbox().push(Work::Connect(connecting));

@@ -175,9 +175,13 @@ impl Dispatcher {
     }
 
     /// Its guest knows the session no longer.
-    pub(super) fn release(&self, hosted: &Hosted, outbox: &Outbox) {
+    pub(crate) fn release(&self, hosted: &Hosted, outbox: &Outbox) {
         if hosted.members().remove(outbox.id()).is_some() {
             self.count_session(hosted, false);
+            if let Some(tracer) = &self.services().tracer {
+                let ending = outbox.wire().connection().ending().cloned();
+                tracer.end_session(outbox.id(), ending.as_ref());
+            }
         }
     }
 

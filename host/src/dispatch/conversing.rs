@@ -228,9 +228,9 @@ impl Director {
 
     /// Both have happened: nothing is left of the session.
     fn settle(&self, session: u64) {
-        self.conversations.borrow_mut().remove(&session);
-        self.hosted.members().remove(session);
-        self.dispatcher.count_session(&self.hosted, false);
+        if let Some(settled) = self.conversations.borrow_mut().remove(&session) {
+            self.dispatcher.release(&self.hosted, &settled.outbox);
+        }
         if self.is_over() {
             // Wakes the director, who may be the caller's caller.
             let _ = self.inbox().push(Work::Vacated);
@@ -252,7 +252,9 @@ impl Director {
         floor: &Floor<'_>,
         connecting: Connecting<Answer>,
     ) -> Result<(), Fault> {
-        let Connecting { request, answer } = connecting;
+        let Connecting {
+            request, answer, ..
+        } = connecting;
         if !self.has_handshake {
             // One without an opinion accepts.
             drop(answer.send(Ok(Ok(Acceptance::default()))));

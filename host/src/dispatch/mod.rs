@@ -42,7 +42,9 @@ pub(crate) use self::rollout::Served;
 use crate::capability::Services;
 use crate::catalog::{Catalog, Route, RouteId, Side, Target};
 use crate::dead_letters::DeadLetters;
-use crate::mailbox::{Lane, Stop, Work};
+use crate::mailbox::{Lane, Outbox, Stop, Work};
+use crate::trace_context::TraceContext;
+use crate::traces::SessionFacts;
 
 /// What is counted while the server runs; read from any thread.
 #[derive(Debug, Default)]
@@ -184,6 +186,18 @@ impl Dispatcher {
         } else {
             count.fetch_sub(1, Ordering::Relaxed);
             here.set(here.get() - 1);
+        }
+    }
+
+    /// Records a session from now on, below its handshake.
+    pub(crate) fn trace_session(&self, outbox: &Outbox, route: &Route, handshake: TraceContext) {
+        if let Some(tracer) = &self.services().tracer {
+            let facts = SessionFacts {
+                name: &outbox.name(),
+                tenant: &route.tenant,
+                route: &route.pattern,
+            };
+            tracer.begin_session(outbox.id(), handshake, &facts);
         }
     }
 

@@ -181,7 +181,9 @@ async fn connect(
     instance: &mut Instance,
     connecting: Connecting<super::hosted::Answer>,
 ) -> Result<(), Box<Failure>> {
-    let outcome = instance.on_connect(&connecting.request).await;
+    let outcome = instance
+        .on_connect(&connecting.request, connecting.trace)
+        .await;
     let (answer, failed) = match outcome {
         Ok(answer) => (Ok(answer), Ok(())),
         Err(fault) => {
@@ -279,8 +281,8 @@ fn turn_away(dispatcher: &Dispatcher, hosted: &Hosted, fault: Fault) {
     let stop = |outbox: &Outbox| outbox.stop(Stop::Now(incident.cause()));
     let mut unheard = 0;
     let mut forget = |outbox: &Outbox| {
-        if members.remove(outbox.id()).is_some() {
-            dispatcher.count_session(hosted, false);
+        if members.get(outbox.id()).is_some() {
+            dispatcher.release(hosted, outbox);
             unheard += 1;
         }
     };

@@ -12,6 +12,7 @@ use super::runner::{corked, surroundings};
 use super::{Dispatcher, Hosted};
 use crate::fault::Fault;
 use crate::guest::Instance;
+use crate::traces::OpenSpan;
 
 /// Puts the newest version in the place of `instance`, if it is another one. An error is the old one's:
 /// it failed while it was asked for its state.
@@ -28,6 +29,7 @@ pub(super) async fn swap(
     };
     let began = Instant::now();
     let services = dispatcher.services();
+    let span = services.sampled_span("swap");
     let state = match program.hands_over() {
         true => Some(corked(services, hosted, pin!(instance.export_state())).await?),
         false => None,
@@ -44,6 +46,9 @@ pub(super) async fn swap(
         }
         figures.swap_pauses.note(pause);
     });
+    if let Some(span) = span {
+        describe(span, hosted, (from, to), outcome.as_ref().err());
+    }
     match outcome {
         Ok(successor) => {
             *instance = successor;
@@ -94,6 +99,19 @@ impl From<Fault> for Refusal {
             reason: fault.to_string(),
             by_guest: matches!(fault, Fault::Guest(_)),
         }
+    }
+}
+
+/// Says in its span what a swap came to.
+fn describe(mut span: OpenSpan, hosted: &Hosted, (from, to): (u64, u64), error: Option<&Refusal>) {
+    let route = hosted.route();
+    span.set("wharf.tenant", &*route.tenant);
+    span.set("http.route", &*route.pattern);
+    span.set("wharf.generation.from", from);
+    span.set("wharf.generation.to", to);
+    span.set("wharf.sessions", hosted.members().count());
+    if let Some(refusal) = error {
+        span.fail(&*refusal.reason);
     }
 }
 

@@ -30,6 +30,11 @@ use crate::capability::bindings::{
 use crate::fault::{Fault, HostFault};
 use crate::mailbox::{Batch, ControlCall};
 use crate::request::Request;
+use crate::trace_context::TraceContext;
+use crate::traces::{CallAbout, Tracer};
+
+/// The sessions of a call that is about none.
+type NoSessions = std::iter::Empty<u64>;
 
 /// A live guest.
 pub(crate) struct Instance {
@@ -41,6 +46,8 @@ pub(crate) struct Instance {
     shard: ShardIndex,
     /// False from the beginning of a call to its good end.
     usable: bool,
+    /// Whether its calls may be recorded.
+    is_traced: bool,
     /// The memory of the last batch's list.
     deliveries: Vec<Delivery<'static>>,
 }
@@ -79,6 +86,7 @@ impl Instance {
             share,
             shard,
         } = Started::start(program, surroundings).await?;
+        let is_traced = store.data().tracing().is_some();
         let functions = Functions::find(&program.exports, &instance, &mut store)
             .map_err(|error| HostFault::Engine(format!("{error:#}")))?;
         Ok(Self {
@@ -89,6 +97,7 @@ impl Instance {
             share,
             shard,
             usable: true,
+            is_traced,
             deliveries: Vec::new(),
         })
     }
@@ -97,10 +106,12 @@ impl Instance {
     pub(crate) async fn on_connect(
         &mut self,
         request: &Request,
+        trace: Option<TraceContext>,
     ) -> Result<Result<Acceptance, Rejection>, Fault> {
         let function = self.functions.on_connect;
         let function = function.expect("asked only of programs that export the handshake");
         self.is_about(None);
+        self.record("on-connect", CallAbout::<NoSessions>::Handshake(trace));
         let (answer,) = self
             .call(function, (UpgradeRequest::from(request),))
             .await?;
@@ -110,6 +121,7 @@ impl Instance {
     /// Tells the guest of a new session.
     pub(crate) async fn on_open(&mut self, session: u64) -> Result<(), Fault> {
         self.is_about(Some(session));
+        self.record_about("on-open", session);
         self.call(self.functions.on_open, (session,)).await
     }
 
@@ -124,6 +136,10 @@ impl Instance {
         {
             if self.store.data().log.is_some() {
                 self.is_about(batch.only_session());
+            }
+            if self.is_traced {
+                let sessions = batch.iter().map(|(session, _)| session);
+                self.record("on-messages", CallAbout::Sessions(sessions));
             }
             return self.call(function, (index, payloads)).await;
         }
@@ -146,6 +162,10 @@ impl Instance {
         if self.store.data().log.is_some() {
             self.is_about(only_session(&deliveries));
         }
+        if self.is_traced {
+            let sessions = deliveries.iter().map(|delivery| delivery.session);
+            self.record("on-messages", CallAbout::Sessions(sessions));
+        }
         let result = self
             .call(self.functions.on_messages, (deliveries.as_slice(),))
             .await;
@@ -160,6 +180,7 @@ impl Instance {
         ending: &wharf_protocol::Ending,
     ) -> Result<(), Fault> {
         self.is_about(Some(session));
+        self.record_about("on-close", session);
         self.call(self.functions.on_close, (session, ending.into()))
             .await
     }
@@ -169,6 +190,7 @@ impl Instance {
         let function = self.functions.on_timer;
         let function = function.expect("timers are called only of programs that export it");
         self.is_about(None);
+        self.record("on-timer", CallAbout::<NoSessions>::Itself);
         self.call(function, (name,)).await
     }
 
@@ -181,6 +203,7 @@ impl Instance {
         let function = self.functions.on_control;
         let function = function.expect("a raw route's program exports it");
         self.is_about(Some(session));
+        self.record_about("on-control", session);
         self.call(function, (session, frame.into())).await
     }
 
@@ -225,6 +248,23 @@ impl Instance {
         }
     }
 
+    /// Begins the span of a call, if what it is about is recorded.
+    fn record(&self, name: &'static str, about: CallAbout<impl ExactSizeIterator<Item = u64>>) {
+        if let Some((tracer, instance)) = self.tracing() {
+            tracer.begin_call(instance, name, about);
+        }
+    }
+
+    fn record_about(&self, name: &'static str, session: u64) {
+        self.record(name, CallAbout::Sessions(std::iter::once(session)));
+    }
+
+    fn tracing(&self) -> Option<(&Tracer, u64)> {
+        self.is_traced
+            .then(|| self.store.data().tracing())
+            .flatten()
+    }
+
     async fn call<Params, Return>(
         &mut self,
         function: TypedFunc<Params, Return>,
@@ -251,13 +291,17 @@ impl Instance {
         let outcome = deadlines
             .run(pin!(function.call_async(&mut self.store, params)))
             .await;
-        match outcome {
-            Ok(result) => {
-                self.usable = true;
-                Ok(result)
-            }
-            Err(error) => Err(classify(&error, self.store.data().limiter.has_refused())),
+        let outcome =
+            outcome.map_err(|error| classify(&error, self.store.data().limiter.has_refused()));
+        if let Some((tracer, instance)) = self.tracing() {
+            let error = outcome.as_ref().err();
+            tracer.end_call(
+                instance,
+                error.map(|fault| (fault.label(), fault.to_string())),
+            );
         }
+        self.usable = outcome.is_ok();
+        outcome
     }
 }
 

@@ -91,7 +91,7 @@ fn state(
         .filter(|_| program.has_wasi)
         .map(|log| WasiState::new(log, limits.handles_max, origin))
         .map(|wasi| match program.has_http {
-            true => wasi.with_http(HttpState::new(&services.outbound, route)),
+            true => wasi.with_http(HttpState::new(&surroundings)),
             false => wasi,
         });
     let mut state = State::new(surroundings, log, wasi, limiter, meter);

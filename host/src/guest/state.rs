@@ -13,6 +13,7 @@ use super::call::CpuMeter;
 use super::limits::Limiter;
 use crate::capability::http::HttpView;
 use crate::capability::{HostView, InstanceLog, Surroundings, WasiState};
+use crate::traces::Tracer;
 
 /// A Store's data.
 pub(super) struct State {
@@ -43,6 +44,15 @@ impl State {
             limiter,
             meter,
         }
+    }
+}
+
+impl State {
+    /// Who records the calls of the instance, and its number.
+    pub(super) fn tracing(&self) -> Option<(&Tracer, u64)> {
+        let around = &*self.surroundings;
+        let tracer = around.services.tracer.as_ref()?;
+        Some((tracer, around.instance))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::catalog::{Choice, Found, LookupError, NoChoice, Route};
 use crate::dispatch::{Admission, Ticket};
 use crate::metrics::Handshake;
 use crate::request::{Remote, Request, Said};
+use crate::traces::OpenSpan;
 
 /// How long a request may wait for its handler's word; a call has its own, shorter limit, but many
 /// may wait for one instance.
@@ -69,15 +70,39 @@ pub(super) async fn decide(
     asked: &Asked<'_>,
     upgrading: impl FnOnce(),
 ) -> Result<Decision, Answer> {
-    let decided = judge(ingress, peer, asked, upgrading).await;
+    // Recorded when it is dropped, also if the client leaves before it has an answer.
+    let mut span = None;
+    let decided = judge(ingress, peer, asked, (upgrading, &mut span)).await;
+    if let Some(span) = &mut span {
+        let status = decided.as_ref().err().map_or(101, Answer::status);
+        span.set("http.response.status_code", status);
+        if status >= 500 {
+            span.fail("");
+        }
+    }
     decided.inspect_err(|answer| ingress.dispatcher.count_refusal(answer.status()))
+}
+
+/// Begins the span of a handshake, if it is one that is recorded.
+fn trace(ingress: &Ingress, peer: &Peer, asked: &Asked<'_>, route: &Route) -> Option<OpenSpan> {
+    let tracer = ingress.dispatcher.services().tracer.as_ref()?;
+    let mut parents = asked.values("traceparent");
+    // Two of them are none (W3C Trace Context, section 3.2).
+    let parent = parents.next().filter(|_| parents.next().is_none());
+    let mut span = tracer.handshake(parent, &route.pattern)?;
+    span.set("http.request.method", "GET");
+    span.set("http.route", &*route.pattern);
+    span.set("url.scheme", peer.scheme);
+    span.set("url.path", asked.path);
+    span.set("wharf.tenant", &*route.tenant);
+    Some(span)
 }
 
 async fn judge(
     ingress: &Rc<Ingress>,
     peer: &Peer,
     asked: &Asked<'_>,
-    upgrading: impl FnOnce(),
+    (upgrading, span): (impl FnOnce(), &mut Option<OpenSpan>),
 ) -> Result<Decision, Answer> {
     let host = check_message(asked)?;
     let catalog = ingress.dispatcher.catalog();
@@ -98,6 +123,7 @@ async fn judge(
     }
     let upgrade = check_handshake(asked)?;
     let choice = choose(&found, &upgrade.subprotocols)?;
+    *span = trace(ingress, peer, asked, choice.route);
     let lane = ingress.dispatcher.route_lane(choice.route);
     let count = |outcome| lane.counts.shake_hands(outcome);
     check_origin(asked, host, &choice).inspect_err(|_| count(Handshake::ForeignOrigin))?;
@@ -107,13 +133,12 @@ async fn judge(
     upgrading();
     let negotiated = choice.route.websocket.deflate();
     let negotiated = negotiated.and_then(|config| deflate::negotiate(&config, &upgrade.extensions));
-    let route = choice.route;
     let request = request_of(peer, host, asked, &choice, &upgrade.subprotocols);
     let Admission {
         subprotocol,
         headers,
         ticket,
-    } = admit(ingress, route, request).await?;
+    } = admit(ingress, choice.route, request, span).await?;
     let (deflate, extension) = negotiated.unzip();
     let mut foreign = HeaderMap::new();
     answer::add_foreign(&mut foreign, headers);
@@ -143,10 +168,12 @@ async fn admit(
     ingress: &Ingress,
     route: &Arc<Route>,
     request: Request,
+    span: &Option<OpenSpan>,
 ) -> Result<Admission, Answer> {
     let lane = ingress.dispatcher.route_lane(route);
-    let admission =
-        tokio::time::timeout(ADMISSION_TIMEOUT, ingress.dispatcher.admit(route, request));
+    let context = span.as_ref().and_then(OpenSpan::context);
+    let admission = ingress.dispatcher.admit(route, request, context);
+    let admission = tokio::time::timeout(ADMISSION_TIMEOUT, admission);
     let admission = admission.await.map_err(|_| {
         lane.counts.shake_hands(Handshake::Unavailable);
         Answer::full("The handler is too busy.")

@@ -18,6 +18,7 @@ use wharf_protocol::{Control, Ending, Message, MessageKind, PeerReason, as_text}
 use super::Outbox;
 use crate::fault::Fault;
 use crate::request::Request;
+use crate::trace_context::TraceContext;
 
 /// A session that has so much unfinished is not read from. One message may pass it.
 pub(crate) const SESSION_BYTES_MAX: usize = 64 * 1024;
@@ -62,6 +63,8 @@ pub(crate) enum Work<Answer> {
 /// A handshake that waits for its answer.
 pub(crate) struct Connecting<Answer> {
     pub(crate) request: Request,
+    /// Where the handshake's span stands, if it is recorded.
+    pub(crate) trace: Option<TraceContext>,
     pub(crate) answer: oneshot::Sender<Answer>,
 }
 

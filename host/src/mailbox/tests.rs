@@ -113,6 +113,40 @@ async fn a_slow_reader_is_cut_when_its_time_is_up_and_not_before() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn what_waits_of_a_session_can_be_thrown_away() {
+    let lane = lane();
+    let inbox: Inbox<()> = Inbox::new();
+    let (gone, _peer) = session(&lane, 100);
+    let (stays, _peer) = session(&lane, 100);
+    let push = |outbox: &Outbox, text: &str| {
+        let pushed = inbox.push_message(outbox, Incoming::Lent(Message::Text(text)));
+        assert_eq!(pushed, Ok(()));
+    };
+    push(&gone, "alone");
+    assert_eq!(inbox.push(Work::Vacated), Ok(()));
+    push(&gone, "a");
+    push(&stays, "b");
+    let long = Incoming::Owned(MessageKind::Binary, vec![1; 3000]);
+    assert_eq!(inbox.push_message(&gone, long), Ok(()));
+    push(&stays, "c");
+    inbox.discard(&gone);
+    assert_eq!(gone.in_flight_bytes(), 0);
+    assert!(matches!(inbox.next().await, Work::Vacated));
+    let Work::Messages(batch) = inbox.next().await else {
+        panic!("messages come next")
+    };
+    let got: Vec<_> = batch
+        .iter()
+        .map(|(id, message)| (id, message.payload().to_vec()))
+        .collect();
+    let id = stays.id();
+    assert_eq!(got, [(id, b"b".to_vec()), (id, b"c".to_vec())]);
+    inbox.finish(batch);
+    assert_eq!(stays.in_flight_bytes(), 0);
+    assert!(inbox.take().is_none());
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn messages_that_follow_each_other_are_one_batch() {
     let lane = lane();
     let inbox: Inbox<()> = Inbox::new();

@@ -161,6 +161,24 @@ impl Target {
         Self::granted(grants, &grants.websocket, authority, is_secure)
     }
 
+    /// A host that the operator names for the server itself: it may be anywhere.
+    pub(crate) fn of_operator(host: &str, port: u16, is_secure: bool) -> Self {
+        Self {
+            host: host.to_owned(),
+            port,
+            is_secure,
+            allows_private: true,
+        }
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     fn granted(
         grants: &Grants,
         entries: &[Destination],

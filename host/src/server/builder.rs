@@ -33,6 +33,7 @@ use crate::outbound::{Outbound, OutboundSettings};
 use crate::storage::{Storage, StorageSettings};
 use crate::timers::{self, Mail, TimerParts};
 use crate::topics::Parcel;
+use crate::traces::{TraceSettings, Traces};
 
 /// Connections that the kernel keeps until a worker accepts them.
 const BACKLOG: i32 = 4096;
@@ -52,6 +53,7 @@ pub struct Builder {
     dead_letters: DeadLetterSettings,
     log: LogLimits,
     outbound: OutboundSettings,
+    traces: Option<TraceSettings>,
     admin: Option<AdminSettings>,
     pub(super) tenants: BTreeMap<String, TenantLimits>,
     sockets: Vec<(String, Arc<TcpListener>)>,
@@ -171,6 +173,13 @@ impl Builder {
         self
     }
 
+    /// Sends what one session in so many goes through to an OpenTelemetry collector.
+    #[must_use]
+    pub fn traces(mut self, settings: TraceSettings) -> Self {
+        self.traces = Some(settings);
+        self
+    }
+
     /// Opens a listener for operators: health, metrics, and the API.
     #[must_use]
     pub fn admin(mut self, settings: AdminSettings) -> Self {
@@ -244,16 +253,15 @@ impl Builder {
         let (listeners, addresses) = self.bind_all()?;
         let admin_listener = self.bind_admin()?;
         let tls = self.tls.map(TlsFiles::load).transpose()?;
+        let (traces, traces_thread) = start_traces(self.traces, &self.outbound)?.unzip();
         let tenants = self.tenants.keys().cloned().collect();
         let budgets = Budgets::new(self.tenants);
-        let outbound = outbound(self.outbound, &budgets)?;
         let mut publisher = Publisher::new(Engine::new(&self.engine)?, self.storage.is_some());
         let own = publisher.replace(self.routes, self.pages)?;
         let (served, _) = publisher.make(own);
         let mut stores = Stores::open(self.before_storage, self.storage.as_ref(), &budgets)?;
         let deployments = open_deployments(self.deployments, self.rules, &mut stores.all)?;
         let served = beside(&mut publisher, served, deployments.as_ref())?;
-        let counters = Arc::new(Counters::default());
         let (peers, peers_in) = channels(workers);
         let (timer_addresses, mail) = timers::addresses(workers);
         let (topics, topic_inlets) = topics(self.topics, workers);
@@ -265,7 +273,7 @@ impl Builder {
             run: random_u64(),
             served,
             peers: peers.into(),
-            counters: counters.clone(),
+            counters: Arc::<Counters>::default(),
             budgets: budgets.clone(),
             topics: topics.clone(),
             places: Arc::new(Places::new(self.limits)),
@@ -274,14 +282,14 @@ impl Builder {
             timers: stores.timers,
             timer_addresses,
             logs: GuestLogs::new(self.log, budgets.clone()),
-            outbound,
+            outbound: outbound_of(self.outbound, &budgets)?,
+            traces: traces.clone(),
         };
-        let inlets = peers_in.into_iter().zip(mail);
-        let inlets = inlets.zip(topic_inlets).zip(question_inlets).map(inlets_of);
+        let inlets = inlets(peers_in, mail, topic_inlets, question_inlets);
         let (controls, mut threads) = spawn_workers(&parts, &listeners, inlets)?;
-        threads.extend(stores.thread);
         let registry = deployments.as_ref().map(Deployments::registry);
-        let publishing = Publishing::start(publisher, controls.clone(), registry);
+        let beside = (registry, traces.clone());
+        let publishing = Publishing::start(publisher, controls.clone(), beside);
         let deployer = deployments.map(|deployments| Deploying::shared(deployments, &publishing));
         let status = Arc::new(Status::default());
         let admin = self.admin.zip(admin_listener).map(|(settings, listener)| {
@@ -295,17 +303,19 @@ impl Builder {
                 budgets: budgets.clone(),
                 tenants,
                 deployer,
+                traces: traces.as_ref().map(|traces| traces.counters().clone()),
             };
             Admin::start(listener, parts)
         });
         let (admin, admin_thread) = admin.transpose()?.unzip();
-        threads.extend(admin_thread);
+        let others = [stores.thread, traces_thread, admin_thread];
+        threads.extend(others.into_iter().flatten());
         Ok(Server {
             addresses,
             secure: parts.tls.is_some(),
             workers: controls,
             threads,
-            counters,
+            counters: parts.counters,
             topic_counters: topics.counters,
             admin,
             status,
@@ -349,7 +359,7 @@ impl Builder {
     }
 }
 
-fn outbound(settings: OutboundSettings, budgets: &Budgets) -> Result<Outbound> {
+fn outbound_of(settings: OutboundSettings, budgets: &Budgets) -> Result<Outbound> {
     Outbound::new(settings, budgets.clone()).map_err(|reason| anyhow!(reason))
 }
 
@@ -374,22 +384,20 @@ fn spawn_workers(
     Ok((controls, threads))
 }
 
-/// Where one worker reads what others send it.
-type Ends = (
-    (
-        (UnboundedReceiver<PeerCommand>, Mail),
-        UnboundedReceiver<Parcel>,
-    ),
-    UnboundedReceiver<Question>,
-);
-
-fn inlets_of((((peers, timers), topics), questions): Ends) -> Inlets {
-    Inlets {
+/// Where each worker reads what others send it.
+fn inlets(
+    peers: Vec<UnboundedReceiver<PeerCommand>>,
+    timers: Vec<Mail>,
+    topics: Vec<UnboundedReceiver<Parcel>>,
+    questions: Vec<UnboundedReceiver<Question>>,
+) -> impl Iterator<Item = Inlets> {
+    let all = peers.into_iter().zip(timers).zip(topics).zip(questions);
+    all.map(|(((peers, timers), topics), questions)| Inlets {
         peers,
         timers,
         topics,
         questions,
-    }
+    })
 }
 
 /// A way to each worker, and its end there.
@@ -464,6 +472,23 @@ impl Stores {
             all: vec![storage],
         })
     }
+}
+
+/// Begins to send spans to a collector, over connections that are the server's own.
+fn start_traces(
+    settings: Option<TraceSettings>,
+    outbound: &OutboundSettings,
+) -> Result<Option<(Traces, JoinHandle<()>)>> {
+    let Some(settings) = settings else {
+        return Ok(None);
+    };
+    let own = OutboundSettings {
+        roots: outbound.roots.clone(),
+        ..OutboundSettings::default()
+    };
+    let own = outbound_of(own, &Budgets::default())?;
+    let started = Traces::start(settings, own).context("a thread for traces")?;
+    Ok(Some(started))
 }
 
 /// What the topics of all workers are made of, and where each reads what the others say.

@@ -37,6 +37,9 @@ impl Builder {
             self = self.admin(settings);
         }
         self = self.dead_letters(|settings| *settings = config.dead_letters);
+        if let Some(settings) = config.traces {
+            self = self.traces(settings);
+        }
         self = self.log(|limits| *limits = config.log);
         self = self.outbound(|settings| *settings = config.outbound);
         config

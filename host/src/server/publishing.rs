@@ -16,6 +16,7 @@ use crate::admin::Canaries;
 use crate::control::Registry;
 use crate::dispatch::Served;
 use crate::metrics::RouteKey;
+use crate::traces::{OpenSpan, Traces};
 
 /// What changes the server, and whom it tells.
 pub(super) struct Publishing {
@@ -28,6 +29,8 @@ pub(super) struct Publishing {
     canaries: Canaries,
     /// Whether somebody watches over these.
     is_guarded: Mutex<bool>,
+    /// Where changes are traced, until the server ends.
+    traces: Mutex<Option<Traces>>,
 }
 
 impl Publishing {
@@ -35,7 +38,7 @@ impl Publishing {
     pub(super) fn start(
         publisher: Publisher,
         workers: Vec<UnboundedSender<Control>>,
-        registry: Option<Registry>,
+        (registry, traces): (Option<Registry>, Option<Traces>),
     ) -> Arc<Self> {
         let publishing = Arc::new(Self {
             publisher: Mutex::new(publisher),
@@ -43,6 +46,7 @@ impl Publishing {
             registry,
             canaries: Canaries::default(),
             is_guarded: Mutex::new(false),
+            traces: Mutex::new(traces),
         });
         let publisher = publishing.publisher();
         publishing.canaries.show(publisher.canary_rows());
@@ -100,15 +104,23 @@ impl Publishing {
         plan: impl FnOnce(&Publisher) -> Result<Change>,
         record: impl FnOnce() -> Result<T, E>,
     ) -> Result<(Replaced, T), E> {
+        let mut span = self.traces().as_ref().map(|traces| traces.open("publish"));
         let mut publisher = self.publisher();
         let workers = self.workers().clone();
         if workers.is_empty() {
             let ends = || -> Result<()> { bail!("the server is shutting down") };
             ends()?;
         }
-        let change = plan(&publisher)?;
+        let change = plan(&publisher).inspect_err(|error| {
+            if let Some(span) = &mut span {
+                span.fail(format!("{error:#}"));
+            }
+        })?;
         let recorded = record()?;
         let (served, replaced) = publisher.make(change);
+        if let Some(span) = &mut span {
+            describe(span, &replaced);
+        }
         spread(&workers, &served);
         self.canaries.show(publisher.canary_rows());
         for end in publisher.take_ends() {
@@ -161,6 +173,11 @@ impl Publishing {
     /// Nothing is changed any more, and no worker is kept alive for it.
     pub(super) fn end(&self) {
         self.workers().clear();
+        *self.traces() = None;
+    }
+
+    fn traces(&self) -> MutexGuard<'_, Option<Traces>> {
+        self.traces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether the server ends.
@@ -171,6 +188,14 @@ impl Publishing {
     pub(super) fn workers(&self) -> MutexGuard<'_, Vec<UnboundedSender<Control>>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Says in its span what a change of what is served came to.
+fn describe(span: &mut OpenSpan, replaced: &Replaced) {
+    span.set("wharf.generation", replaced.generation);
+    span.set("wharf.routes.added", replaced.added);
+    span.set("wharf.routes.changed", replaced.changed);
+    span.set("wharf.routes.removed", replaced.removed);
 }
 
 /// Gives every worker what is served from now on, and waits until each has it.

@@ -33,6 +33,7 @@ use crate::request::Remote;
 use crate::session;
 use crate::timers::{Addresses, Mail, TimerParts, Timers};
 use crate::topics::{Parcel, TopicCounters, Topics, TopicsParts};
+use crate::traces::{Tracer, Traces};
 use crate::wire::Socket;
 
 /// How often a draining worker looks whether its sessions have ended.
@@ -109,6 +110,7 @@ pub(super) struct WorkerParts {
     pub(super) dead_letters: Option<DeadLetters>,
     pub(super) logs: GuestLogs,
     pub(super) outbound: Outbound,
+    pub(super) traces: Option<Traces>,
 }
 
 /// What other workers send to one.
@@ -203,6 +205,7 @@ impl Worker {
             logs: parts.logs,
             outbound: parts.outbound,
             launches,
+            tracer: parts.traces.map(Tracer::new),
         };
         let dispatcher = Dispatcher::new(DispatcherParts {
             worker: index,
@@ -364,10 +367,11 @@ impl Worker {
             PeerCommand::Admit {
                 route,
                 request,
+                trace,
                 reply,
             } => {
                 tokio::task::spawn_local(async move {
-                    let promised = dispatcher.promise(route, request).await;
+                    let promised = dispatcher.promise(route, request, trace).await;
                     if let Err(Ok(promised)) = reply.send(promised) {
                         drop(dispatcher.claim(promised.number()));
                     }

@@ -125,6 +125,7 @@ fn start(seat: Seat, socket: Socket, read_ahead: Box<[u8]>, deflate: Option<defl
         request,
         subprotocol,
         facts,
+        trace,
     } = seat;
     let lane = dispatcher.lane().clone();
     let connection = connection(Role::Server, &route, deflate, &lane);
@@ -142,9 +143,11 @@ fn start(seat: Seat, socket: Socket, read_ahead: Box<[u8]>, deflate: Option<defl
     });
     hosted.members().insert(outbox.clone());
     dispatcher.count_session(&hosted, true);
+    if let Some(handshake) = trace {
+        dispatcher.trace_session(&outbox, &route, handshake);
+    }
     if hosted.inbox().push(Work::Open(outbox.clone())).is_err() {
-        hosted.members().remove(outbox.id());
-        dispatcher.count_session(&hosted, false);
+        dispatcher.release(&hosted, &outbox);
         let incident = crate::id::IncidentId::random().to_string();
         outbox.stop(Stop::Now(wharf_protocol::Cause::HandlerFailed { incident }));
     } else if let Some(cause) = dispatcher.draining() {

@@ -257,7 +257,8 @@ fn cases() -> Vec<Case> {
         kind,
         deed,
     };
-    let waits = hostile().guest("wall_per_call", "200ms");
+    let hasty = hostile().guest("cpu_per_call", "30s");
+    let hasty = hasty.guest("wall_per_call", "200ms");
     vec![
         case("on-messages", "guest_trap", hostile(), Says("trap")),
         case("on-messages", "guest_trap", hostile(), Says("list-binary")),
@@ -276,7 +277,7 @@ fn cases() -> Vec<Case> {
         ),
         case("on-messages", "guest_trap", hostile(), Says("recurse")),
         case("on-open", "guest_trap", hostile(), Opens("open=trap")),
-        case("on-open", "guest_out_of_cpu", waits, Opens("open=spin")),
+        case("on-open", "guest_out_of_time", hasty, Opens("open=spin")),
         case("on-close", "guest_trap", hostile(), Leaves("close=trap")),
         case(
             "on-connect",

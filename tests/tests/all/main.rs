@@ -61,5 +61,6 @@ mod swap;
 mod timers;
 mod topics;
 mod topics_recovery;
+mod traces;
 mod upgrade;
 mod village;

@@ -357,6 +357,18 @@ pub(crate) const PROMISES: &[Promise] = &[
         "dead-letters.bounds",
         "the oldest make room, what is dropped is counted, payloads are cut and never logged",
     ),
+    behaviour(
+        "traces.spans",
+        "spans for handshake, session, guest call, outbound HTTP, swap and publish, over OTLP",
+    ),
+    behaviour(
+        "traces.traceparent",
+        "a client's `traceparent` is the parent of its handshake if the operator allows that, and goes on to upstreams",
+    ),
+    behaviour(
+        "traces.bounds",
+        "nobody waits for a collector; what is dropped is counted",
+    ),
     Promise {
         id: "swap.pause",
         page: Page::Load,

@@ -7,17 +7,28 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::*;
-use crate::budget::Limit;
+use crate::budget::{Budgets, Limit};
 use crate::dead_letters::LetterFigures;
 use crate::metrics::{Books, Handshake};
 
-fn letters() -> Vec<LetterRow> {
+fn beside() -> Beside {
     let figures = LetterFigures {
         kept: 2,
         written: 5,
         dropped: 3,
     };
-    vec![(("acme".into(), "/a".into()), figures)]
+    let traces = TraceFigures {
+        exported: 7,
+        ..TraceFigures::default()
+    };
+    Beside {
+        letters: vec![(("acme".into(), "/a".into()), figures)],
+        canaries: Vec::new(),
+        ends: BTreeMap::new(),
+        tenants: Vec::new(),
+        traces,
+        silent: 0,
+    }
 }
 
 #[test]
@@ -32,12 +43,11 @@ fn a_text_that_prometheus_reads() {
     books.refuse(404);
     let budgets = Budgets::default();
     budgets.of(&"acme".into()).hit(Limit::Sessions);
-    let text = text(
-        (books.report(), &budgets),
-        (letters(), &Canaries::default()),
-        0,
-        &Status::default(),
-    );
+    let beside = Beside {
+        tenants: budgets.all(),
+        ..beside()
+    };
+    let text = text(books.report(), beside, &Status::default());
     for line in [
         "# TYPE wharf_messages_in counter",
         "wharf_messages_in_total{tenant=\"acme\",route=\"* /a\\\"b\"} 1",
@@ -51,6 +61,7 @@ fn a_text_that_prometheus_reads() {
         "wharf_dead_letters_written_total{tenant=\"acme\",route=\"/a\"} 5",
         "wharf_dead_letters_dropped_total{tenant=\"acme\",route=\"/a\"} 3",
         "wharf_tenant_limit_hits_total{tenant=\"acme\",limit=\"sessions\"} 1",
+        "wharf_spans_total{outcome=\"exported\"} 7",
         "wharf_http_refused_total{status=\"404\"} 1",
         "wharf_draining 0.0",
         "# EOF",
@@ -63,12 +74,7 @@ fn a_text_that_prometheus_reads() {
 fn names() -> BTreeSet<String> {
     let books = Books::default();
     drop(books.of(&"acme".into(), "/a"));
-    let text = text(
-        (books.report(), &Budgets::default()),
-        (letters(), &Canaries::default()),
-        0,
-        &Status::default(),
-    );
+    let text = text(books.report(), beside(), &Status::default());
     let kinds = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     let names = kinds.flat_map(|line| {
         let (name, kind) = line.split_once(' ').expect("a name and a kind");

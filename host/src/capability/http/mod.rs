@@ -16,11 +16,13 @@ mod response;
 
 use std::sync::Arc;
 
+use send_wrapper::SendWrapper;
 use wasmtime::component::{HasData, Linker, ResourceTable};
 
-use super::HostView;
+use super::{HostView, Services, Surroundings};
 use crate::catalog::Route;
 use crate::outbound::{Account, HeaderMap, Outbound};
+use crate::traces::Tracer;
 
 mod bindings {
     wasmtime::component::bindgen!({
@@ -101,14 +103,28 @@ pub(crate) struct HttpState {
     outbound: Outbound,
     route: Arc<Route>,
     account: Account,
+    /// `None` if nothing is traced. Wrapped, because a Store's data has to be `Send`.
+    traced: Option<SendWrapper<Traced>>,
+}
+
+/// Who records what the instance asks for, and the instance's number.
+struct Traced {
+    tracer: Tracer,
+    instance: u64,
 }
 
 impl HttpState {
-    pub(crate) fn new(outbound: &Outbound, route: &Arc<Route>) -> Self {
+    pub(crate) fn new(around: &Surroundings) -> Self {
+        let Services {
+            outbound, tracer, ..
+        } = &*around.services;
+        let instance = around.instance;
+        let traced = tracer.clone().map(|tracer| Traced { tracer, instance });
         Self {
             outbound: outbound.clone(),
-            route: Arc::clone(route),
+            route: Arc::clone(&around.route),
             account: Account::default(),
+            traced: traced.map(SendWrapper::new),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::response::FutureResponse;
 use super::types::{self, ErrorCode, Method, Scheme};
 use super::{HttpView, outgoing_handler};
 use crate::outbound::{self, HeaderMap, OutboundError, PathAndQuery, Prepared, Target, Timeouts};
+use crate::traces::OpenSpan;
 
 /// What a guest may write at once.
 const WRITE_BYTES_MAX: usize = 64 << 10;
@@ -92,17 +93,35 @@ impl HttpView<'_> {
         let target = Target::of_http(&state.route.grants, authority, is_secure)?;
         let path = request.path.as_deref().filter(|path| !path.is_empty());
         let path = PathAndQuery::try_from(path.unwrap_or("/"));
+        let mut headers = request.headers;
+        let method = method(&request.method)?;
+        let span = self.span(&method, &target);
+        if let Some(span) = &span {
+            span.propagate(&mut headers);
+        }
         let body = request.body.unwrap_or_else(|| self.no_body());
         let request = outbound::Request {
-            method: method(&request.method)?,
+            method,
             path: path.map_err(|_| OutboundError::InvalidRequest)?,
-            headers: request.headers,
+            headers,
             body,
         };
         let place = state.outbound.place(&state.route.tenant)?;
         let timeouts = self.timeouts(options);
         let exchange = state.outbound.send(target, request, timeouts, place);
-        Ok(FutureResponse::new(exchange))
+        Ok(FutureResponse::new(exchange, span))
+    }
+
+    /// The span of a request, if the call that makes it is recorded.
+    fn span(&self, method: &outbound::Method, target: &Target) -> Option<OpenSpan> {
+        let traced = self.state.traced.as_ref()?;
+        let mut span = traced
+            .tracer
+            .ask_outside(traced.instance, method.to_string())?;
+        span.set("http.request.method", method.as_str());
+        span.set("server.address", target.host());
+        span.set("server.port", target.port());
+        Some(span)
     }
 
     fn no_body(&self) -> oneshot::Receiver<Prepared> {

@@ -15,6 +15,7 @@ use super::HttpView;
 use super::fields::Fields;
 use super::types::{self, ErrorCode};
 use crate::outbound::{Exchange, HeaderMap, OutboundError, Response, Task};
+use crate::traces::OpenSpan;
 
 type Piece = Result<Bytes, OutboundError>;
 
@@ -25,13 +26,16 @@ pub struct FutureResponse {
     exchange: Option<Exchange>,
     /// Once it has come.
     head: Option<Result<Response, OutboundError>>,
+    /// Until it has come, or nobody waits for it any more.
+    span: Option<OpenSpan>,
 }
 
 impl FutureResponse {
-    pub(super) fn new(exchange: Exchange) -> Self {
+    pub(super) fn new(exchange: Exchange, span: Option<OpenSpan>) -> Self {
         Self {
             exchange: Some(exchange),
             head: None,
+            span,
         }
     }
 }
@@ -45,7 +49,14 @@ impl Pollable for FutureResponse {
         if let Some(exchange) = &mut self.exchange {
             // A task that ended without a word has lost its connection.
             let head = (&mut exchange.head).await;
-            self.head = Some(head.unwrap_or(Err(OutboundError::Terminated)));
+            let head = head.unwrap_or(Err(OutboundError::Terminated));
+            if let Some(mut span) = self.span.take() {
+                match &head {
+                    Ok(response) => span.set("http.response.status_code", response.status),
+                    Err(error) => span.fail(format!("{error:?}")),
+                }
+            }
+            self.head = Some(head);
         }
     }
 }
