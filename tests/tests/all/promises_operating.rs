@@ -139,6 +139,10 @@ pub(crate) const OPERATING: &[Promise] = &[
         "a tenant whose queues are full is not read",
     ),
     behaviour("budgets.reload", "limits of tenants hold from a reload on"),
+    fault(
+        "deploy.live",
+        "deploy over the API while clients are connected: sockets stay open, state is handed over; rollback at once; the last acknowledged version after a restart",
+    ),
     behaviour(
         "deploy.places",
         "two tenants reached by host and by path prefix; a deployment takes nothing from another tenant or from the operator's routes",
