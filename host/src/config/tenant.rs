@@ -283,7 +283,7 @@ mod tests {
                 "2: [tenant.NAME] path_prefix = \"/x\": it says where deployments are served, and the tenant may deploy nothing: add a table [tenant.NAME.deploy], or leave it out",
                 "3: [tenant.NAME] deploy = [tenant.b.deploy]: the server keeps no deployments: add `[deployments]` with `path = \"deployments\"`",
                 "4: [tenant.NAME] A: right is a name of 1 to 63 of the characters a to z, 0 to 9 and `-`, such as \"acme\"",
-                "6: [tenant.NAME] has no key limit: known here are deploy, hosts, limits, path_prefix",
+                "6: [tenant.NAME] has no key limit: did you mean limits?",
             ],
         );
     }
