@@ -94,7 +94,7 @@ impl Collector {
         loop {
             let spans = self.spans();
             let has = |name: &&str| spans.iter().any(|span| span.name == **name);
-            if names.iter().all(|name| has(name)) {
+            if names.iter().all(&has) {
                 return spans;
             }
             let got: Vec<&str> = spans.iter().map(|span| span.name.as_str()).collect();

@@ -18,7 +18,7 @@ use super::publisher::Publisher;
 use super::publishing::Publishing;
 use super::route::Route;
 use super::worker::{self, Control, Inlets, TopicsConfig, WorkerParts};
-use crate::admin::{Admin, AdminParts, AdminSettings, Question, Status};
+use crate::admin::{Admin, AdminParts, AdminSettings, Deployer, Question, Status};
 use crate::budget::{Budgets, TenantLimits};
 use crate::capability::{GuestLogs, LogLimits};
 use crate::catalog::{Page, TopicRule};
@@ -257,8 +257,7 @@ impl Builder {
         let tenants = self.tenants.keys().cloned().collect();
         let budgets = Budgets::new(self.tenants);
         let mut publisher = Publisher::new(Engine::new(&self.engine)?, self.storage.is_some());
-        let own = publisher.replace(self.routes, self.pages)?;
-        let (served, _) = publisher.make(own);
+        let (served, _) = publisher.make(publisher.replace(self.routes, self.pages)?);
         let mut stores = Stores::open(self.before_storage, self.storage.as_ref(), &budgets)?;
         let deployments = open_deployments(self.deployments, self.rules, &mut stores.all)?;
         let served = beside(&mut publisher, served, deployments.as_ref())?;
@@ -287,27 +286,21 @@ impl Builder {
         };
         let inlets = inlets(peers_in, mail, topic_inlets, question_inlets);
         let (controls, mut threads) = spawn_workers(&parts, &listeners, inlets)?;
-        let registry = deployments.as_ref().map(Deployments::registry);
-        let beside = (registry, traces.clone());
-        let publishing = Publishing::start(publisher, controls.clone(), beside);
-        let deployer = deployments.map(|deployments| Deploying::shared(deployments, &publishing));
+        let (publishing, deployer) = publishing(publisher, &controls, deployments, traces.as_ref());
         let status = Arc::new(Status::default());
-        let admin = self.admin.zip(admin_listener).map(|(settings, listener)| {
-            let parts = AdminParts {
-                settings,
-                workers: questions,
-                status: status.clone(),
-                logs: parts.logs.clone(),
-                dead_letters,
-                canaries: Box::new(Desk(Arc::clone(&publishing))),
-                budgets: budgets.clone(),
-                tenants,
-                deployer,
-                traces: traces.as_ref().map(|traces| traces.counters().clone()),
-            };
-            Admin::start(listener, parts)
-        });
-        let (admin, admin_thread) = admin.transpose()?.unzip();
+        let admin = self.admin.zip(admin_listener);
+        let (admin, admin_thread) = start_admin(admin, |settings| AdminParts {
+            settings,
+            workers: questions,
+            status: status.clone(),
+            logs: parts.logs.clone(),
+            dead_letters,
+            canaries: Box::new(Desk(Arc::clone(&publishing))),
+            budgets: budgets.clone(),
+            tenants,
+            deployer,
+            traces: traces.as_ref().map(|traces| traces.counters().clone()),
+        })?;
         let others = [stores.thread, traces_thread, admin_thread];
         threads.extend(others.into_iter().flatten());
         Ok(Server {
@@ -361,6 +354,28 @@ impl Builder {
 
 fn outbound_of(settings: OutboundSettings, budgets: &Budgets) -> Result<Outbound> {
     Outbound::new(settings, budgets.clone()).map_err(|reason| anyhow!(reason))
+}
+
+/// Who changes what is served, and for deployments who takes them.
+fn publishing(
+    publisher: Publisher,
+    workers: &[UnboundedSender<Control>],
+    deployments: Option<Deployments>,
+    traces: Option<&Traces>,
+) -> (Arc<Publishing>, Option<Arc<dyn Deployer>>) {
+    let registry = deployments.as_ref().map(Deployments::registry);
+    let publishing = Publishing::start(publisher, workers.to_vec(), (registry, traces.cloned()));
+    let deployer = deployments.map(|deployments| Deploying::shared(deployments, &publishing));
+    (publishing, deployer)
+}
+
+/// Answers operators, if somebody listens for them.
+fn start_admin(
+    admin: Option<(AdminSettings, TcpListener)>,
+    parts: impl FnOnce(AdminSettings) -> AdminParts,
+) -> Result<(Option<Admin>, Option<JoinHandle<()>>)> {
+    let started = admin.map(|(settings, listener)| Admin::start(listener, parts(settings)));
+    Ok(started.transpose()?.unzip())
 }
 
 /// Who controls the workers, and their threads.

@@ -1,6 +1,6 @@
 //! What is promised to those who operate a server and deploy to it: more of the list in `promises`.
 
-use crate::promises::{Promise, behaviour, fault};
+use crate::promises::{Page, Promise, behaviour, fault};
 
 /// What is promised to operators.
 pub(crate) const OPERATING: &[Promise] = &[
@@ -56,6 +56,66 @@ pub(crate) const OPERATING: &[Promise] = &[
     fault(
         "rights.given-up",
         "After start-up the process needs no new rights: seccomp and landlock hold it",
+    ),
+    // Canaries.
+    Promise {
+        id: "canary.share",
+        page: Page::Load,
+        quote: "a share of new sessions finds the canary; no session changes sides",
+    },
+    behaviour(
+        "canary.keys",
+        "a share of keys: one key is always in one version, a room never has two at the same time",
+    ),
+    behaviour(
+        "canary.named",
+        "named sessions and keys find the canary first",
+    ),
+    Promise {
+        id: "canary.traps",
+        page: Page::Load,
+        quote: "over its budget of traps a canary goes back by itself; its healthy sessions go along with what they know, sessions of the version before stay open and lose nothing; the reason is in the log and in the API; a reload does not try it again",
+    },
+    Promise {
+        id: "canary.latency",
+        page: Page::Load,
+        quote: "over its budget of latency a canary goes back by itself",
+    },
+    behaviour(
+        "canary.timeouts",
+        "over its budget of time-outs a canary goes back by itself",
+    ),
+    behaviour(
+        "canary.promoted",
+        "a canary that keeps its limits for its time is followed by everybody, as the rollout says",
+    ),
+    behaviour(
+        "canary.watched",
+        "a version that breaks a limit while it is watched after its promotion is taken back whole",
+    ),
+    behaviour(
+        "canary.ordered",
+        "an operator promotes or aborts a canary, and sees each session's version",
+    ),
+    behaviour(
+        "canary.reload",
+        "a reload in the middle of a canary goes on with it, changes its rules, puts another version in its place or ends it",
+    ),
+    behaviour(
+        "canary.way-back",
+        "a canary's sessions go back by the rollout's policy",
+    ),
+    behaviour(
+        "canary.deployed",
+        "an automatic rollback of a deployment is a recorded change: the generation rises, with the reason, and the next start serves the version before",
+    ),
+    behaviour(
+        "canary.restart",
+        "a deployment's canary that a restart cuts short begins again, until its time is over",
+    ),
+    behaviour(
+        "canary.refused",
+        "versions that cannot stand side by side are refused with the reason",
     ),
     // Deployments.
     fault(

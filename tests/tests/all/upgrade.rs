@@ -268,6 +268,36 @@ fn nobody_who_connects_is_refused_during_upgrades() {
     });
 }
 
+/// Asks for upgrades to what is none, each of which is refused before room is made for it.
+async fn ask_in_vain(chain: &Chain, config: &str) {
+    let folder = &chain.first.folder;
+    let no_program = folder.file("nothing").display().to_string();
+    let refused = chain.wharf(&["upgrade", &no_program]).await.unwrap_err();
+    assert!(refused.contains("No such file"), "{refused}");
+    let text = folder.write("text", "no program");
+    let refused = chain.wharf(&["upgrade", &text.display().to_string()]).await;
+    let refused = refused.unwrap_err();
+    assert!(refused.contains("Permission denied"), "{refused}");
+    let refused = chain.wharf(&["upgrade", "/bin/false"]).await.unwrap_err();
+    assert!(
+        refused.contains("it has ended (exit status: 1)"),
+        "{refused}"
+    );
+    folder.write("wharf.toml", format!("{config}\nnonsense = 1\n"));
+    let refused = chain.wharf(&["upgrade"]).await.unwrap_err();
+    assert!(
+        refused.contains("no key nonsense") && refused.contains("goes on as it was"),
+        "{refused}"
+    );
+    // One that says nothing, however long one waits.
+    let mute = folder.write("mute", "#!/bin/sh\nexec sleep 600\n");
+    std::fs::set_permissions(&mute, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mute = mute.display().to_string();
+    let impatient = ["upgrade", &mute, "--ready-within", "300ms"];
+    let refused = chain.wharf(&impatient).await.unwrap_err();
+    assert!(refused.contains("not ready within 300ms"), "{refused}");
+}
+
 #[test]
 fn a_successor_that_fails_leaves_everything_as_it_was() {
     covers("upgrade.failure");
@@ -279,32 +309,7 @@ fn a_successor_that_fails_leaves_everything_as_it_was() {
         store.send_text("set\tdefault\tkey\tvalue").await;
         store.expect_text("ok").await;
         let config = std::fs::read_to_string(folder.file("wharf.toml")).unwrap();
-
-        let no_program = folder.file("nothing").display().to_string();
-        let refused = chain.wharf(&["upgrade", &no_program]).await.unwrap_err();
-        assert!(refused.contains("No such file"), "{refused}");
-        let text = folder.write("text", "no program");
-        let refused = chain.wharf(&["upgrade", &text.display().to_string()]).await;
-        let refused = refused.unwrap_err();
-        assert!(refused.contains("Permission denied"), "{refused}");
-        let refused = chain.wharf(&["upgrade", "/bin/false"]).await.unwrap_err();
-        assert!(
-            refused.contains("it has ended (exit status: 1)"),
-            "{refused}"
-        );
-        folder.write("wharf.toml", format!("{config}\nnonsense = 1\n"));
-        let refused = chain.wharf(&["upgrade"]).await.unwrap_err();
-        assert!(
-            refused.contains("no key nonsense") && refused.contains("goes on as it was"),
-            "{refused}"
-        );
-        // One that says nothing, however long one waits.
-        let mute = folder.write("mute", "#!/bin/sh\nexec sleep 600\n");
-        std::fs::set_permissions(&mute, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let mute = mute.display().to_string();
-        let impatient = ["upgrade", &mute, "--ready-within", "300ms"];
-        let refused = chain.wharf(&impatient).await.unwrap_err();
-        assert!(refused.contains("not ready within 300ms"), "{refused}");
+        ask_in_vain(&chain, &config).await;
 
         // It fails when room was made for it already: in the place of the storage is something else.
         let other = folder.write("other.redb", "this is no database");
