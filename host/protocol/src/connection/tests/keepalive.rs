@@ -149,6 +149,7 @@ fn time_does_not_count_against_the_peer_while_reading_is_paused() {
     bench.read(&frame(PONG, &payload));
     bench.pass(Duration::from_secs(16));
     bench.connection.pause_keepalive(bench.now);
+    bench.pass(Duration::from_secs(4));
     for _ in 0..100 {
         bench.wake();
         ping_payload(&mut bench);
