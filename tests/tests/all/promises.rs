@@ -45,12 +45,12 @@ pub(crate) const fn fault(id: &'static str, quote: &'static str) -> Promise {
 }
 
 /// All of them.
-fn promises() -> impl Iterator<Item = &'static Promise> {
+pub(crate) fn promises() -> impl Iterator<Item = &'static Promise> {
     PROMISES.iter().chain(OPERATING)
 }
 
 /// What is promised to peers and handlers.
-pub(crate) const PROMISES: &[Promise] = &[
+const PROMISES: &[Promise] = &[
     // Ktor parity.
     behaviour(
         "settings.ping-interval",
