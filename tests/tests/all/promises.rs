@@ -647,7 +647,7 @@ const PROMISES: &[Promise] = &[
     Promise {
         id: "budgets.fair",
         page: Page::Load,
-        quote: "a fair scheduler: a spinning tenant does not move its neighbours' p99 by more than 2 ×",
+        quote: "a fair scheduler: beside a tenant that spins in many instances its neighbours are answered in turn; their p99 is printed",
     },
     Promise {
         id: "tenants.apart",
