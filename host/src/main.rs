@@ -87,7 +87,7 @@ enum Command {
     /// Runs a server until it is told to stop.
     #[command(after_long_help = SERVE_EXAMPLES, override_usage = SERVE_USAGE)]
     Serve(Serve),
-    /// Makes a folder with a handler in Rust that builds and serves as it is.
+    /// Makes a folder with a handler in Rust, and says how to build and serve it.
     New(scaffold::New),
     /// Says whether a component would run, and why not.
     #[command(after_long_help = CHECK_HELP)]

@@ -1,4 +1,4 @@
-//! `wharf new`: a folder with a handler in Rust that builds and serves as it is.
+//! `wharf new`: a folder with a handler in Rust, ready to be built and served.
 //!
 //! Writes files and nothing else: it calls no compiler and reads no network.
 

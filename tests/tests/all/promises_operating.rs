@@ -168,7 +168,7 @@ pub(crate) const OPERATING: &[Promise] = &[
     ),
     behaviour(
         "sdk.new",
-        "`wharf new`: a handler that builds and serves as it is; nothing is overwritten",
+        "`wharf new`: a folder with a handler, and what to type next; nothing is overwritten",
     ),
     behaviour(
         "sdk.languages",
