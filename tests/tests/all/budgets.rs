@@ -14,7 +14,6 @@ use wharf_tests::server::{Child, start};
 use wharf_tests::site::{Mount, Site, Value};
 use wharf_tests::stream::Stream;
 
-use crate::peer_heads::JITTER;
 use crate::promises::covers;
 use crate::village::ended;
 
@@ -367,7 +366,7 @@ fn a_tenant_that_spins_in_many_instances_holds_nobody_up() {
                 "nine tenants with 30 sessions each, before: {before}; beside one that spins in {SPINNERS} instances: {beside}"
             ),
         );
-        beside.assert_within(2.0, &before, JITTER);
+        beside.assert_within(2.0, &before);
         server.assert_healthy();
     });
 }

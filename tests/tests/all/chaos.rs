@@ -23,7 +23,6 @@ use wharf_tests::site::{Folder, Mount, Site};
 use wharf_tests::stream::{Dial, Stream};
 
 use crate::deployments::{functions, settings, upload};
-use crate::peer_heads::JITTER;
 use crate::promises::covers;
 use crate::village::ended;
 
@@ -171,7 +170,7 @@ fn tenants_that_misbehave_hold_nobody_up() {
             ),
         );
         // A compiler, the spinner and all clients share the cores with the server here.
-        beside.assert_within(2.0, &before, 4 * JITTER);
+        beside.assert_within(2.0, &before);
         server.assert_healthy();
     });
 }

@@ -109,7 +109,7 @@ fn neighbours_of_a_guest_that_spins_go_on() {
                 "{HEALTHY} active neighbours on the same worker, before: {before}; beside a spinning guest: {beside}"
             ),
         );
-        beside.assert_within(2.0, &before, JITTER);
+        beside.assert_within(2.0, &before);
         village.assert_untouched().await;
     });
 }

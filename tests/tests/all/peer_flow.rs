@@ -14,7 +14,6 @@ use wharf_tests::server::Child;
 use wharf_tests::site::{Mount, Site};
 use wharf_tests::stream::{Dial, Stream};
 
-use crate::peer_heads::JITTER;
 use crate::promises::covers;
 
 /// A client that sends as much as is taken and never reads.
@@ -305,7 +304,7 @@ fn a_room_of_ten_thousand_does_not_wait_for_its_slow_readers() {
                 "a text to {FAST} fast readers, by reader; alone: {before}; beside {SLOW} that do not read: {beside}"
             ),
         );
-        beside.assert_within(1.5, &before, JITTER);
+        beside.assert_within(1.5, &before);
         server.assert_healthy();
     });
 }
