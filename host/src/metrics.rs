@@ -2,7 +2,8 @@
 //! writes. No lock, no atomic, no I/O: whoever wants to know asks every worker and adds up.
 //!
 //! The number of rows is bounded by [`ROUTES_MAX`], what a row holds by its type: what peers and
-//! handlers choose, such as close codes, is put into classes.
+//! handlers choose, such as close codes, is put into classes. Versions on trial have cells of their
+//! own, however many rows there are: one that was counted with others could not be judged.
 
 mod vitals;
 
@@ -15,8 +16,7 @@ use std::time::Duration;
 
 use wharf_protocol::{Ending, Initiator};
 
-use self::vitals::Trials;
-pub(crate) use self::vitals::{Stage, Vitals, Watch, latency_bound};
+pub(crate) use self::vitals::{Stage, Trials, Vitals, Watch, latency_bound};
 use crate::clock::thread_cpu_time;
 use crate::fault::Fault;
 
@@ -183,7 +183,6 @@ fn add_all<K: Copy + Ord>(to: &mut BTreeMap<K, u64>, from: &BTreeMap<K, u64>) {
 pub(crate) struct Counts {
     figures: RefCell<Figures>,
     polls: Cell<u32>,
-    trials: Trials,
 }
 
 impl Counts {
@@ -246,36 +245,9 @@ impl Counts {
         self.change(|figures| *figures.handshakes.entry(outcome).or_default() += 1);
     }
 
-    /// A guest of that generation has failed.
-    pub(crate) fn fail(&self, generation: u64, fault: &Fault) {
+    /// A guest has failed.
+    pub(crate) fn fail(&self, fault: &Fault) {
         self.change(|figures| *figures.faults.entry(fault.label()).or_default() += 1);
-        self.trials.fail(generation, fault);
-    }
-
-    /// From now on these versions are counted apart, and no others.
-    pub(crate) fn watch(&self, watches: &[Watch]) {
-        self.trials.watch(watches);
-    }
-
-    /// Whether any version is counted apart: if not, no call need be timed.
-    pub(crate) fn is_watching(&self) -> bool {
-        self.trials.is_any()
-    }
-
-    /// A call into a guest of that generation is over.
-    pub(crate) fn call(&self, generation: u64, took: Duration) {
-        self.trials.call(generation, took);
-    }
-
-    /// A version would not take over from the one before it.
-    pub(crate) fn refuse(&self, generation: u64) {
-        self.trials.refuse(generation);
-    }
-
-    /// A session begins with a version.
-    pub(crate) fn begin_session(&self, generation: u64) {
-        self.change(|figures| figures.sessions_begun += 1);
-        self.trials.begin_session(generation);
     }
 
     /// Lets a guest run; measures some of the times and takes them for all.
@@ -323,6 +295,8 @@ pub(crate) type RouteKey = (Arc<str>, Arc<str>);
 #[derive(Debug, Default)]
 pub(crate) struct Books {
     routes: RefCell<BTreeMap<RouteKey, Rc<Counts>>>,
+    /// One for each route that is here now.
+    trials: RefCell<BTreeMap<RouteKey, Rc<Trials>>>,
     refusals: RefCell<BTreeMap<u16, u64>>,
 }
 
@@ -361,6 +335,18 @@ impl Books {
         Rc::clone(books.entry(key).or_default())
     }
 
+    /// The cells of a route's versions on trial, which no other route shares.
+    pub(crate) fn trials_of(&self, tenant: &Arc<str>, route: &str) -> Rc<Trials> {
+        let key = (Arc::clone(tenant), Arc::from(route));
+        Rc::clone(self.trials.borrow_mut().entry(key).or_default())
+    }
+
+    /// Drops the cells that nobody counts in.
+    pub(crate) fn forget_unused_trials(&self) {
+        let mut trials = self.trials.borrow_mut();
+        trials.retain(|_, trials| Rc::strong_count(trials) > 1);
+    }
+
     /// An HTTP request was refused.
     pub(crate) fn refuse(&self, status: u16) {
         *self.refusals.borrow_mut().entry(status).or_default() += 1;
@@ -381,10 +367,10 @@ impl Books {
 
     /// Of versions on trial.
     pub(crate) fn trials(&self) -> BTreeMap<VersionKey, Vitals> {
-        let routes = self.routes.borrow();
-        let watching = routes.iter().filter(|(_, counts)| counts.is_watching());
-        let all = watching.flat_map(|(key, counts)| {
-            let all = counts.trials.all().into_iter();
+        let trials = self.trials.borrow();
+        let watching = trials.iter().filter(|(_, trials)| trials.is_any());
+        let all = watching.flat_map(|(key, trials)| {
+            let all = trials.all().into_iter();
             all.map(|(watch, vitals)| ((key.clone(), watch.generation, watch.stage), vitals))
         });
         all.collect()
@@ -486,5 +472,30 @@ mod tests {
             sum.add(figures);
         }
         assert_eq!(sum.messages_in, 2 * ROUTES_MAX as u64, "nothing is lost");
+    }
+
+    #[test]
+    fn versions_on_trial_of_routes_without_a_row_are_counted_apart() {
+        let (books, tenant) = (Books::default(), Arc::from("acme"));
+        let watch = Watch {
+            generation: 2,
+            stage: Stage::Canary,
+            slow_above: None,
+        };
+        let of_route = |route: u64| books.trials_of(&tenant, &route.to_string());
+        let held: Vec<_> = (0..ROUTES_MAX as u64 + 2).map(of_route).collect();
+        for (route, trials) in (0..).zip(&held) {
+            trials.watch(&[watch]);
+            (0..route % 7).for_each(|_| trials.refuse(2));
+        }
+        books.forget_unused_trials();
+        for (key, vitals) in books.trials() {
+            let route: u64 = key.0.1.parse().expect("a number");
+            assert_eq!(vitals.traps, route % 7, "{route}");
+        }
+        assert_eq!(books.trials().len(), ROUTES_MAX + 2);
+        drop(held);
+        books.forget_unused_trials();
+        assert!(books.trials().is_empty());
     }
 }

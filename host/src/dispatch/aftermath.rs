@@ -101,7 +101,8 @@ impl Dispatcher {
     /// `None` if there is to be none: then nobody finds this one any more.
     pub(super) fn settle(&self, hosted: &Hosted, failure: &Failure) -> Option<Duration> {
         let Failure { incident, call } = failure;
-        hosted.counts().fail(hosted.generation(), &incident.fault);
+        hosted.counts().fail(&incident.fault);
+        hosted.trials().fail(hosted.generation(), &incident.fault);
         let restart = self.restart_after(hosted, failure);
         let closed = match restart {
             Some(_) => self.restart(hosted, failure),

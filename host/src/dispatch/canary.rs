@@ -82,13 +82,14 @@ impl Dispatcher {
         let is_watched = |route: &&Arc<Route>| !route.watches().is_empty();
         for old in before.routes().filter(is_watched) {
             if now.route(old.id).is_none_or(|new| !is_watched(&new)) {
-                self.route_lane(old).counts.watch(&[]);
+                self.route_lane(old).trials.watch(&[]);
                 self.0.dealt.borrow_mut().remove(&old.id);
             }
         }
         for new in now.routes().filter(is_watched) {
-            self.route_lane(new).counts.watch(&new.watches());
+            self.route_lane(new).trials.watch(&new.watches());
         }
+        self.forget_unused_trials();
     }
 }
 

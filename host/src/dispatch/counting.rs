@@ -29,9 +29,11 @@ impl Ledger {
             return Rc::clone(lane);
         }
         lanes.retain(|_, (route, _)| Arc::strong_count(route) > 1);
+        let label = label(route);
         let lane = Rc::new(RouteLane {
             config: *route.outbox,
-            counts: self.books.of(&route.tenant, &label(route)),
+            counts: self.books.of(&route.tenant, &label),
+            trials: self.books.trials_of(&route.tenant, &label),
             tenant: of_worker.tenant(&route.tenant),
         });
         lane.tenant.add_route(&lane.counts);
@@ -63,6 +65,11 @@ impl Dispatcher {
     /// Counts an HTTP request that was refused.
     pub(crate) fn count_refusal(&self, status: u16) {
         self.0.ledger.books.refuse(status);
+    }
+
+    /// Drops what was counted of versions on trial whose routes are not here any more.
+    pub(super) fn forget_unused_trials(&self) {
+        self.0.ledger.books.forget_unused_trials();
     }
 
     /// What was counted here of versions on trial.

@@ -12,7 +12,7 @@ use crate::catalog::{Route, Side};
 use crate::fault::Incident;
 use crate::guest::{Acceptance, Program, Rejection};
 use crate::mailbox::{self, Members, RouteLane, Stop, TenantLane, Work};
-use crate::metrics::Counts;
+use crate::metrics::{Counts, Trials};
 
 /// What a handler said about a handshake.
 pub(crate) type Answer = Result<Result<Acceptance, Rejection>, Incident>;
@@ -166,6 +166,11 @@ impl Hosted {
     /// Where what its route does here is counted.
     pub(crate) fn counts(&self) -> &Rc<Counts> {
         &self.lane.counts
+    }
+
+    /// Where the versions of its route are counted apart that are on trial.
+    pub(crate) fn trials(&self) -> &Trials {
+        &self.lane.trials
     }
 
     /// What its tenant's sessions and instances share here.

@@ -175,7 +175,12 @@ impl Dispatcher {
     /// Counts a session that begins or has had its `on-close`.
     pub(crate) fn count_session(&self, hosted: &Hosted, begins: bool) {
         match begins {
-            true => hosted.counts().begin_session(hosted.generation()),
+            true => {
+                hosted
+                    .counts()
+                    .change(|figures| figures.sessions_begun += 1);
+                hosted.trials().begin_session(hosted.generation());
+            }
             false => hosted.counts().change(|figures| figures.sessions_over += 1),
         }
         hosted.tenant().budget().count_session(begins);

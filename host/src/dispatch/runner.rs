@@ -237,7 +237,7 @@ pub(super) async fn corked<T>(
     hosted: &Hosted,
     call: Pin<&mut impl Future<Output = T>>,
 ) -> T {
-    if hosted.counts().is_watching() {
+    if hosted.trials().is_any() {
         // Boxed: rare, and every instance's task would hold room for it.
         return Box::pin(timed(services, hosted, call)).await;
     }
@@ -268,7 +268,7 @@ async fn timed<T>(
 ) -> T {
     let (generation, began) = (hosted.generation(), Instant::now());
     let outcome = run_corked(services, hosted, call).await;
-    hosted.counts().call(generation, began.elapsed());
+    hosted.trials().call(generation, began.elapsed());
     outcome
 }
 

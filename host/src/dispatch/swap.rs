@@ -69,7 +69,7 @@ pub(super) async fn swap(
             let failed = &dispatcher.0.counters.swaps_failed;
             failed.fetch_add(1, Ordering::Relaxed);
             if by_guest {
-                hosted.counts().refuse(to);
+                hosted.trials().refuse(to);
             }
             let (component, route) = (program.name(), &route.pattern);
             tracing::warn!(

@@ -4,13 +4,15 @@
 use std::rc::Rc;
 
 use super::{OutboxConfig, TenantLane};
-use crate::metrics::Counts;
+use crate::metrics::{Counts, Trials};
 
 /// One route's shared parts on one worker. In one piece, so that a session keeps one word for it.
 #[derive(Debug)]
 pub(crate) struct RouteLane {
     pub(crate) config: OutboxConfig,
     pub(crate) counts: Rc<Counts>,
+    /// Where its versions on trial are counted apart.
+    pub(crate) trials: Rc<Trials>,
     pub(crate) tenant: Rc<TenantLane>,
 }
 
@@ -21,6 +23,7 @@ impl RouteLane {
         Rc::new(Self {
             config,
             counts: Rc::default(),
+            trials: Rc::default(),
             tenant: TenantLane::unlimited(),
         })
     }

@@ -119,7 +119,7 @@ fn latency_bucket(took: Duration) -> usize {
 
 /// The versions of one route on one worker that are on trial: one or two, most often none.
 #[derive(Debug, Default)]
-pub(super) struct Trials {
+pub(crate) struct Trials {
     is_any: Cell<bool>,
     watched: RefCell<Vec<(Watch, Vitals)>>,
 }
@@ -127,7 +127,7 @@ pub(super) struct Trials {
 impl Trials {
     /// From now on these are counted apart. One that goes on keeps its numbers, but for those of its
     /// calls if another time counts as slow.
-    pub(super) fn watch(&self, watches: &[Watch]) {
+    pub(crate) fn watch(&self, watches: &[Watch]) {
         let mut watched = self.watched.borrow_mut();
         let renewed = watches.iter().map(|new| {
             let same = |(old, _): &&(Watch, Vitals)| {
@@ -148,31 +148,35 @@ impl Trials {
         self.is_any.set(!watches.is_empty());
     }
 
-    /// Whether there is any.
-    pub(super) fn is_any(&self) -> bool {
+    /// Whether there is any: if not, no call need be timed.
+    pub(crate) fn is_any(&self) -> bool {
         self.is_any.get()
     }
 
-    pub(super) fn call(&self, generation: u64, took: Duration) {
+    /// A call into a guest of that generation is over.
+    pub(crate) fn call(&self, generation: u64, took: Duration) {
         self.change(generation, |watch, vitals| {
             vitals.call(took, watch.slow_above)
         });
     }
 
-    pub(super) fn fail(&self, generation: u64, fault: &Fault) {
+    /// A guest of that generation has failed.
+    pub(crate) fn fail(&self, generation: u64, fault: &Fault) {
         self.change(generation, |_, vitals| vitals.fail(fault));
     }
 
     /// It would not take over from the version before.
-    pub(super) fn refuse(&self, generation: u64) {
+    pub(crate) fn refuse(&self, generation: u64) {
         self.change(generation, |_, vitals| vitals.traps += 1);
     }
 
-    pub(super) fn begin_session(&self, generation: u64) {
+    /// A session begins with that generation.
+    pub(crate) fn begin_session(&self, generation: u64) {
         self.change(generation, |_, vitals| vitals.sessions += 1);
     }
 
-    pub(super) fn all(&self) -> Vec<(Watch, Vitals)> {
+    /// What was counted of each.
+    pub(crate) fn all(&self) -> Vec<(Watch, Vitals)> {
         self.watched.borrow().clone()
     }
 
