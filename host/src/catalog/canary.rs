@@ -28,6 +28,10 @@ pub struct Canary {
     pub mark: Option<Mark>,
     /// How long it has to behave until everybody follows. Default 10 min.
     pub duration: Duration,
+    /// Calls of its handler that have to be over before everybody follows, of conversations sessions
+    /// that have begun; until then it goes on beyond `duration`. Default 1: what nobody has used is
+    /// not followed.
+    pub calls_min: u32,
     /// How long it is watched after that, by the same limits; if it breaks one then, the whole version
     /// is taken back. Default: not at all.
     pub watch: Option<Duration>,
@@ -47,6 +51,7 @@ impl Default for Canary {
             keys: Vec::new(),
             mark: None,
             duration: Duration::from_secs(600),
+            calls_min: 1,
             watch: None,
             traps_max: 3,
             timeouts_max: 3,

@@ -37,6 +37,7 @@ pub(super) fn canary(
         }
     }
     section.duration("for", &mut canary.duration);
+    section.count("calls_min", 0..=1_000_000, &mut canary.calls_min);
     section.duration_or_off("watch", &mut canary.watch);
     section.count("traps_max", 0..=1_000_000, &mut canary.traps_max);
     section.count("timeouts_max", 0..=1_000_000, &mut canary.timeouts_max);
@@ -152,12 +153,13 @@ mod tests {
     #[test]
     fn all_of_it_is_read() {
         let table = "share = \"0.5%\"\nheader = \"X-Canary: yes\"\nfor = \"1h\"\nwatch = \"30m\"\n\
-            traps_max = 0\ntimeouts_max = 7\nlatency_p99_max = \"20ms\"\n";
+            calls_min = 40\ntraps_max = 0\ntimeouts_max = 7\nlatency_p99_max = \"20ms\"\n";
         let expected = Canary {
             share: Share::parse("0.5%").expect("a share"),
             keys: Vec::new(),
             mark: Some(Mark::Header("x-canary".to_owned(), "yes".to_owned())),
             duration: Duration::from_secs(3_600),
+            calls_min: 40,
             watch: Some(Duration::from_secs(1_800)),
             traps_max: 0,
             timeouts_max: 7,

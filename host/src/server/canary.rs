@@ -73,12 +73,27 @@ impl fmt::Display for Breach {
     }
 }
 
-/// Judges what was counted since `began`, of a version that has to behave until `until`.
-pub(super) fn judge(canary: &Canary, vitals: &Vitals, now: Instant, until: Instant) -> Verdict {
+/// How a version on trial is judged beside its limits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Term {
+    /// How long it has to behave.
+    pub(super) until: Instant,
+    /// How often it has to be used in that time or after it.
+    pub(super) uses_min: u32,
+    /// Whether each session of it is one call, which ends with the session.
+    pub(super) converses: bool,
+}
+
+/// Judges what was counted of a version so far.
+pub(super) fn judge(canary: &Canary, vitals: &Vitals, now: Instant, term: Term) -> Verdict {
     if let Some(breach) = breach(canary, vitals) {
         return Verdict::Fails(breach);
     }
-    match now >= until {
+    let uses = match term.converses {
+        true => vitals.sessions,
+        false => vitals.calls,
+    };
+    match now >= term.until && uses >= u64::from(term.uses_min) {
         true => Verdict::Passes,
         false => Verdict::GoesOn,
     }
@@ -121,8 +136,38 @@ mod tests {
 
     fn at(canary: &Canary, vitals: Vitals, seconds: u64) -> Verdict {
         let began = Instant::now();
-        let until = began + canary.duration;
-        judge(canary, &vitals, began + Duration::from_secs(seconds), until)
+        let term = Term {
+            until: began + canary.duration,
+            uses_min: canary.calls_min,
+            converses: false,
+        };
+        judge(canary, &vitals, began + Duration::from_secs(seconds), term)
+    }
+
+    #[test]
+    fn one_that_nobody_has_used_goes_on() {
+        let now = Instant::now();
+        for (calls, sessions, converses, expect) in [
+            (0, 0, false, Verdict::GoesOn),
+            (0, 9, false, Verdict::GoesOn),
+            (4, 9, false, Verdict::GoesOn),
+            (5, 0, false, Verdict::Passes),
+            (0, 4, true, Verdict::GoesOn),
+            (0, 5, true, Verdict::Passes),
+        ] {
+            let vitals = Vitals {
+                calls,
+                sessions,
+                ..Vitals::default()
+            };
+            let term = Term {
+                until: now,
+                uses_min: 5,
+                converses,
+            };
+            let verdict = judge(&canary(), &vitals, now, term);
+            assert_eq!(verdict, expect, "{calls} {sessions} {converses}");
+        }
     }
 
     #[test]

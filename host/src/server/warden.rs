@@ -52,7 +52,7 @@ fn look(publishing: &Arc<Publishing>, known: &mut Vec<Counted>) {
         let mut vitals = Vitals::default();
         let counted = known.iter().filter_map(|counted| counted.get(&key));
         counted.for_each(|more| vitals.add(more));
-        let verdict = judge(&version.canary, &vitals, now, version.until);
+        let verdict = judge(&version.canary, &vitals, now, version.term);
         act(publishing, &version, verdict, vitals);
     }
 }

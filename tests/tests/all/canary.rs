@@ -422,6 +422,7 @@ fn one_that_fails_after_its_promotion_is_taken_back_whole() {
             let mut old = served.enter("a").await;
             let late = heir(2).config("message", "trap").canary("for", "100ms");
             let late = late.canary("watch", LONG).canary("traps_max", 0);
+            let late = late.canary("calls_min", 0);
             served.reload(of(late)).await;
             served.ended(1).await;
             until_version(&mut old, 2).await;
@@ -439,6 +440,74 @@ fn one_that_fails_after_its_promotion_is_taken_back_whole() {
                 until_version(&mut old, 1).await;
             }
             assert_eq!(count(&served.versions(4).await, 1), 4, "{model}");
+        }
+    });
+}
+
+#[test]
+fn one_that_nobody_has_used_is_not_followed() {
+    covers("canary.unused");
+    scenario(async {
+        let served = Served::start(heir(1)).await;
+        let unused = heir(2).canary("query", "canary=yes").canary("for", "1ms");
+        served.reload(unused.canary("calls_min", 2)).await;
+        let marked = |key: &str| format!("/{key}?canary=yes");
+        let mut peer = Peer::connect(served.server.address, &marked("a")).await;
+        let on_trial = served.canaries().await["canaries"][0].take();
+        assert_eq!(on_trial["calls_min"], 2, "{on_trial}");
+        // Long after its time, and after many looks at it.
+        let until = on_trial["until_unix_ms"].as_u64().unwrap() + 1_000;
+        while now_unix_ms() < until {
+            let said = served.canaries().await;
+            assert_eq!(said["canaries"][0]["stage"], "canary", "{said}");
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..2 {
+            assert_eq!(version_of(&mut peer).await, 2);
+        }
+        let ended = served.ended(1).await;
+        assert_eq!(
+            (&ended["outcome"], &ended["cause"]),
+            (&"promoted".into(), &"time".into())
+        );
+        assert!(ended["counted"]["calls"].as_u64() >= Some(2), "{ended}");
+    });
+}
+
+fn now_unix_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap().as_millis() as u64
+}
+
+#[test]
+fn a_canary_among_more_routes_than_the_metrics_have_rows_is_judged() {
+    covers("canary.many-routes");
+    scenario(async {
+        /// As many as have a row of their own.
+        const ROUTES: usize = 1_000;
+        let bad = canary(2, "100%").config("message", "trap");
+        let all = |mount: Mount| {
+            let others = (0..ROUTES).map(|n| Mount::new(&format!("/other/{n}"), "echo"));
+            others
+                .fold(Site::new().workers(1), Site::mount)
+                .mount(mount)
+        };
+        let server = start(&all(heir(1))).await;
+        // Each gets its row by a request; a page of another origin costs no instance.
+        for number in 0..ROUTES {
+            let head = Head::upgrade(&format!("/other/{number}"));
+            let head = head.header("origin", "http://elsewhere.example");
+            assert_eq!(exchange(server.address, &head).await.status, 403);
+        }
+        let replaced = server.reload(&all(bad.canary("traps_max", 0))).await;
+        assert_eq!(replaced.expect("it is sound").canaries, 1);
+        let mut bad = Peer::connect(server.address, "/a").await;
+        assert_eq!(version_of(&mut bad).await, 2);
+        bad.send_text("boom").await;
+        bad.expect_close(1011).await;
+        let begin = tokio::time::Instant::now();
+        while version_of(&mut Peer::connect(server.address, "/a").await).await != 1 {
+            assert!(begin.elapsed() < PATIENCE, "nobody has judged it");
         }
     });
 }

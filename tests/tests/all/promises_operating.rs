@@ -111,7 +111,15 @@ pub(crate) const OPERATING: &[Promise] = &[
     ),
     behaviour(
         "canary.restart",
-        "a deployment's canary that a restart cuts short begins again, until its time is over",
+        "a deployment's canary that a restart cuts short begins anew",
+    ),
+    behaviour(
+        "canary.unused",
+        "a canary is not followed before it was used so often as `calls_min` says",
+    ),
+    behaviour(
+        "canary.many-routes",
+        "a canary is judged however many routes there are, also beyond the rows of the metrics",
     ),
     behaviour(
         "canary.refused",

@@ -104,6 +104,7 @@ fn shown(row: &CanaryRow) -> Value {
         "since_unix_ms": unix_ms(row.since),
         "until_unix_ms": unix_ms(row.until),
         "seconds_left": seconds_until(row.until),
+        "calls_min": canary.calls_min,
         "traps_max": canary.traps_max,
         "timeouts_max": canary.timeouts_max,
         "latency_p99_max_ms": canary.latency_p99_max.map(milliseconds),

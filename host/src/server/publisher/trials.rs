@@ -11,6 +11,7 @@ use crate::admin::{CanaryEnd, CanaryRow, Outcome};
 use crate::catalog::{self, Canary, Rollout, Trial};
 use crate::dispatch::label;
 use crate::metrics::{RouteKey, Stage, Vitals, Watch};
+use crate::server::canary::Term;
 
 /// A version that is wanted in the place of another one; its route has no generation yet.
 pub(super) struct Wanted {
@@ -78,7 +79,7 @@ pub(in crate::server) struct Judged {
     pub(in crate::server) generation: u64,
     pub(in crate::server) stage: Stage,
     pub(in crate::server) canary: Canary,
-    pub(in crate::server) until: Instant,
+    pub(in crate::server) term: Term,
 }
 
 impl Trials {
@@ -371,12 +372,23 @@ impl Publisher {
     /// All that has to be judged.
     pub(in crate::server) fn judged(&self) -> Vec<Judged> {
         let on_trial = self.on_trial();
-        let judged = on_trial.map(|(standing, generation, stage, one)| Judged {
-            of: key_of(&standing.route),
-            generation,
-            stage,
-            canary: one.canary.clone(),
-            until: one.began.0 + one.lasts,
+        let judged = on_trial.map(|(standing, generation, stage, one)| {
+            // Nobody need use what everybody finds already.
+            let (uses_min, build) = match stage {
+                Stage::Canary => (one.canary.calls_min, &one.version.1),
+                Stage::Watched => (0, &standing.build),
+            };
+            Judged {
+                of: key_of(&standing.route),
+                generation,
+                stage,
+                canary: one.canary.clone(),
+                term: Term {
+                    until: one.began.0 + one.lasts,
+                    uses_min,
+                    converses: self.state.built[build].program.converses(),
+                },
+            }
         });
         judged.collect()
     }
