@@ -35,6 +35,49 @@ pub(crate) trait Deployer: Send + Sync {
 
     /// Removes a deployment. Its last generation.
     fn delete(&self, target: &ChangeTarget) -> Result<u64, Declined>;
+
+    /// What became of deploys since the start.
+    fn tallies(&self) -> DeployTallies;
+}
+
+/// What became of deploys since the start, and what of that is not recorded.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DeployTallies {
+    /// By tenant.
+    pub(crate) ended: BTreeMap<(String, DeployEnd), u64>,
+    /// Deployments whose version before is served though the registry names the one that failed.
+    pub(crate) unrecorded: usize,
+}
+
+/// What became of a deploy, or of a version later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum DeployEnd {
+    /// A version was recorded and is served, to some or to all.
+    Deployed,
+    /// Nothing was changed.
+    Refused,
+    /// Somebody wanted the version before.
+    RolledBack,
+    /// A version on trial broke one of its limits.
+    RolledBackAutomatically,
+    /// Everybody finds what some had found.
+    Promoted,
+    /// All versions were removed.
+    Deleted,
+}
+
+impl DeployEnd {
+    /// For metrics.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Deployed => "deployed",
+            Self::Refused => "refused",
+            Self::RolledBack => "rolled_back",
+            Self::RolledBackAutomatically => "rolled_back_automatically",
+            Self::Promoted => "promoted",
+            Self::Deleted => "deleted",
+        }
+    }
 }
 
 /// What is changed, by whom.
@@ -115,7 +158,7 @@ pub(crate) struct DeploymentDetail {
 #[derive(Clone, Debug)]
 pub(crate) struct HistoryRow {
     pub(crate) generation: u64,
-    /// `deployed`, `rolled back` or `deleted`.
+    /// `deployed`, `promoted`, `rolled back` or `deleted`.
     pub(crate) change: &'static str,
     pub(crate) version: Option<u64>,
     pub(crate) component: Option<String>,

@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use super::Status;
 use super::canaries::{CanaryRow, Tally};
+use super::deployer::DeployTallies;
 use crate::budget::TenantBudget;
 use crate::dead_letters::LetterRow;
 use crate::metrics::{
@@ -32,6 +33,8 @@ pub(super) struct Beside {
     pub(super) canaries: Vec<CanaryRow>,
     /// Versions that are no longer on trial.
     pub(super) ends: BTreeMap<Tally, u64>,
+    /// None where there are no deployments.
+    pub(super) deploys: Option<DeployTallies>,
     pub(super) tenants: Vec<Arc<TenantBudget>>,
     pub(super) traces: TraceFigures,
     /// Workers whose numbers are missing.
@@ -74,7 +77,8 @@ impl Collector for Scrape {
         self.traces(&mut encoder)?;
         self.batches(&mut encoder)?;
         self.trials(&mut encoder)?;
-        self.ended(&mut encoder)
+        self.ended(&mut encoder)?;
+        self.deploys(&mut encoder)
     }
 }
 
@@ -391,6 +395,23 @@ impl Scrape {
             ConstCounter::new(*count).encode(ended.encode_family(&labels)?)?;
         }
         Ok(())
+    }
+
+    /// What became of deploys.
+    fn deploys(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let Some(tallies) = &self.beside.deploys else {
+            return Ok(());
+        };
+        let help = "What became of deploys, and of deployed versions later.";
+        let mut deploys = describe(to, "wharf_deploys", help, MetricType::Counter)?;
+        for ((tenant, end), count) in &tallies.ended {
+            let labels = [("tenant", &**tenant), ("outcome", end.label())];
+            ConstCounter::new(*count).encode(deploys.encode_family(&labels)?)?;
+        }
+        let help =
+            "Versions that were taken back and that the registry still names, for want of a disk.";
+        let unrecorded = tallies.unrecorded as f64;
+        gauge(to, "wharf_rollbacks_unrecorded", help, unrecorded)
     }
 
     fn rows(&self) -> impl Iterator<Item = ([(&'static str, &str); 2], &Figures)> {

@@ -28,8 +28,8 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::canaries::{Canaries, CanaryDesk, CanaryEnd, CanaryOrder, CanaryRow, Outcome};
 pub(crate) use self::deployer::{
-    ChangeTarget, Declined, DeployOutcome, DeployParcel, Deployer, DeploymentDetail, DeploymentRow,
-    DeploymentState, HistoryRow, VersionRow, Why,
+    ChangeTarget, Declined, DeployEnd, DeployOutcome, DeployParcel, DeployTallies, Deployer,
+    DeploymentDetail, DeploymentRow, DeploymentState, HistoryRow, VersionRow, Why,
 };
 use self::office::Office;
 pub(crate) use self::question::Question;

@@ -204,6 +204,7 @@ impl Office {
             canaries: canaries.rows(),
             ends: canaries.tallies(),
             tenants: self.budgets.all(),
+            deploys: self.deployer.as_ref().map(|deployer| deployer.tallies()),
             traces: traces.unwrap_or_default(),
             silent,
         };

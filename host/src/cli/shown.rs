@@ -21,6 +21,7 @@ pub(super) fn status(answer: &Value) -> String {
         ("tenants", "tenants"),
         ("process", "process"),
         ("deployments", "deployments"),
+        ("rollbacks unrecorded", "rollbacks_unrecorded"),
     ] {
         table.row([name.to_owned(), text(answer, key)]);
     }

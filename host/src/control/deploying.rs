@@ -68,6 +68,8 @@ pub struct Prepared {
     component: Precompiled,
     /// Who brings it back, if it is a version from before.
     returns: Option<String>,
+    /// Why the current version is not the one before it.
+    supersedes: Option<String>,
     _pin: Pin,
 }
 
@@ -100,6 +102,15 @@ impl Prepared {
     #[must_use]
     pub fn component(&self) -> &Precompiled {
         &self.component
+    }
+
+    /// It takes the place of a current version that not everybody has found, or that has failed: that
+    /// one is recorded as rolled back, with these words, in the same transaction, so that a rollback
+    /// of this one leads to the version before. The generation rises by two.
+    #[must_use]
+    pub fn superseding(mut self, why: impl Into<String>) -> Self {
+        self.supersedes = Some(why.into());
+        self
     }
 }
 
@@ -164,6 +175,7 @@ impl Registry {
             manifest,
             component,
             returns: None,
+            supersedes: None,
             _pin: pin,
         })
     }
@@ -195,6 +207,7 @@ impl Registry {
             manifest,
             component,
             returns: Some(by.to_owned()),
+            supersedes: None,
             _pin: pin,
         })
     }
@@ -213,7 +226,10 @@ impl Registry {
         let of = Of { tenant, name };
         let mut version = prepared.version;
         let head = match &prepared.returns {
-            None => self.record_deploy(&of, &mut version, expected)?,
+            None => {
+                let supersedes = prepared.supersedes.as_deref();
+                self.record_deploy(&of, &mut version, (expected, supersedes))?
+            }
             Some(by) => self.record_rollback(&of, &version, (expected, by))?,
         };
         observe(Step::Recorded);
@@ -238,17 +254,59 @@ impl Registry {
         })
     }
 
+    /// Makes the previous version the current one, whichever generation that is now: for whoever
+    /// knows that nobody else changes anything, and serves it already. Loads nothing, so what has
+    /// happened to the component meanwhile is no hindrance. Returns the new generation.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub fn take_back(&self, tenant: &str, name: &str, by: &str) -> Result<u64, DeployError> {
+        self.turn((tenant, name), |changing, of, old| {
+            changing.roll_back(of, old, author(by))
+        })
+    }
+
+    /// Records that everybody finds the current version, whichever generation that is now. Returns
+    /// the new generation.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub fn promote(&self, tenant: &str, name: &str, by: &str) -> Result<u64, DeployError> {
+        self.turn((tenant, name), |changing, of, old| {
+            changing.promote(of, old, author(by))
+        })
+    }
+
+    fn turn(
+        &self,
+        (tenant, name): (&str, &str),
+        turn: impl FnOnce(&mut Changing<'_>, &Of<'_>, &Head) -> Result<Head, DeployError>,
+    ) -> Result<u64, DeployError> {
+        let name = &name.parse()?;
+        let of = Of { tenant, name };
+        let head = self.storage().write_blocking(|transaction| {
+            let mut changing = Changing::new(transaction)?;
+            let old = live(Some(changing.head(&of)?))?;
+            turn(&mut changing, &of, &old)
+        })?;
+        self.note();
+        Ok(head.generation)
+    }
+
     /// Writes a new version, which gets its number.
     fn record_deploy(
         &self,
         of: &Of<'_>,
         version: &mut Version,
-        expected: u64,
+        (expected, supersedes): (u64, Option<&str>),
     ) -> Result<Head, DeployError> {
         let settings = &self.0.settings;
         self.storage().write_blocking(|transaction| {
             let mut changing = Changing::new(transaction)?;
-            let old = changing.expect(of, expected)?;
+            let mut old = changing.expect(of, expected)?;
+            if let Some(why) = supersedes {
+                old = changing.roll_back(of, &live(Some(old))?, author(why))?;
+            }
             let max = settings.tenant_deployments_max;
             if old.current.is_none() && changing.count(of.tenant)? >= max {
                 return Err(DeployError::TooMany(max));
@@ -272,7 +330,7 @@ impl Registry {
                 let found = old.generation;
                 return Err(DeployError::Conflict { expected, found });
             }
-            changing.roll_back(of, &old, version.artifact, author(by))
+            changing.roll_back(of, &old, author(by))
         })
     }
 

@@ -57,6 +57,8 @@ pub enum Change {
     Deployed,
     /// The previous version became the current one again.
     RolledBack,
+    /// The current version, which some had found, became everybody's.
+    Promoted,
     /// All versions were removed.
     Deleted,
 }
@@ -196,6 +198,7 @@ impl HistoryEntry {
             Change::Deployed => 1,
             Change::RolledBack => 2,
             Change::Deleted => 3,
+            Change::Promoted => 4,
         };
         let writer = Writer::default().number(change).maybe(self.version);
         let artifact = self.artifact.map(|artifact| *artifact.as_bytes());
@@ -210,6 +213,7 @@ impl HistoryEntry {
                 1 => Change::Deployed,
                 2 => Change::RolledBack,
                 3 => Change::Deleted,
+                4 => Change::Promoted,
                 _ => return None,
             };
             Some(Self {
@@ -255,9 +259,14 @@ impl<'t> Changing<'t> {
         })
     }
 
+    /// The deployment as it is.
+    pub(super) fn head(&self, of: &Of<'_>) -> Result<Head, DeployError> {
+        Ok(head(&self.heads, of)?.unwrap_or_default())
+    }
+
     /// The deployment as it is, if it still has the generation that is expected of it.
     pub(super) fn expect(&self, of: &Of<'_>, expected: u64) -> Result<Head, DeployError> {
-        let found = head(&self.heads, of)?.unwrap_or_default();
+        let found = self.head(of)?;
         if found.generation != expected {
             let found = found.generation;
             return Err(DeployError::Conflict { expected, found });
@@ -305,15 +314,33 @@ impl<'t> Changing<'t> {
         &mut self,
         of: &Of<'_>,
         old: &Head,
-        artifact: Digest,
         author: Author<'_>,
     ) -> Result<Head, DeployError> {
+        let previous = old.previous.ok_or(DeployError::NoPrevious)?;
         let new = Head {
             generation: old.generation + 1,
-            current: old.previous,
+            current: Some(previous),
             previous: old.current,
         };
+        let artifact = version(&self.versions, of, previous)?.artifact;
         self.turn(of, &new, Change::RolledBack, Some(artifact), author)?;
+        Ok(new)
+    }
+
+    /// Notes that the current version is everybody's.
+    pub(super) fn promote(
+        &mut self,
+        of: &Of<'_>,
+        old: &Head,
+        author: Author<'_>,
+    ) -> Result<Head, DeployError> {
+        let current = old.current.ok_or(DeployError::NotFound)?;
+        let new = Head {
+            generation: old.generation + 1,
+            ..*old
+        };
+        let artifact = version(&self.versions, of, current)?.artifact;
+        self.turn(of, &new, Change::Promoted, Some(artifact), author)?;
         Ok(new)
     }
 
@@ -438,10 +465,7 @@ impl View {
     }
 
     pub(super) fn version(&self, of: &Of<'_>, number: u64) -> Result<Version, DeployError> {
-        let versions = self.0.open_table(VERSIONS).map_err(db)?;
-        let found = versions.get(of.numbered(number)).map_err(db)?;
-        let found = found.ok_or_else(|| damaged("versions", &of.numbered_key(number)))?;
-        Version::unseal(found.value(), of, number)
+        version(&self.0.open_table(VERSIONS).map_err(db)?, of, number)
     }
 
     /// All versions of a deployment that are kept, oldest first.
@@ -512,6 +536,16 @@ fn head(
     let found = table.get(of.place()).map_err(db)?;
     let head = found.map(|sealed| Head::unseal(sealed.value(), of));
     head.transpose()
+}
+
+fn version(
+    table: &impl ReadableTable<Numbered, &'static [u8]>,
+    of: &Of<'_>,
+    number: u64,
+) -> Result<Version, DeployError> {
+    let found = table.get(of.numbered(number)).map_err(db)?;
+    let found = found.ok_or_else(|| damaged("versions", &of.numbered_key(number)))?;
+    Version::unseal(found.value(), of, number)
 }
 
 fn each_head(

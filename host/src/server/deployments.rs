@@ -7,7 +7,6 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
 
@@ -15,8 +14,8 @@ use super::publisher::{Change, Publisher};
 use super::publishing::Publishing;
 use super::route::Route;
 use crate::admin::{
-    ChangeTarget, Declined, DeployOutcome, DeployParcel, Deployer, DeploymentDetail, DeploymentRow,
-    DeploymentState, HistoryRow, VersionRow, Why,
+    ChangeTarget, Declined, DeployEnd, DeployOutcome, DeployParcel, DeployTallies, Deployer,
+    DeploymentDetail, DeploymentRow, DeploymentState, HistoryRow, VersionRow, Why,
 };
 use crate::catalog::{Deployed, Rollout};
 use crate::config::{DeploymentSettings, Manifest, TenantPlace};
@@ -26,6 +25,9 @@ use crate::control::{
 use crate::digest::Digest;
 use crate::guest::Precompiled;
 use crate::storage::Storage;
+
+/// What the history says of a canary that another version ends.
+const SUPERSEDED: &str = "another version takes the place of the canary";
 
 /// A deployment, by tenant and name.
 type Key = (String, String);
@@ -111,15 +113,12 @@ impl Deployments {
         change.map_err(refused).ok()
     }
 
-    /// The version before a deployment's current one, if that was deployed with a canary whose time is
-    /// not over, and nothing has happened since.
+    /// The version before a deployment's current one, if that was deployed with a canary and nothing
+    /// has happened since: neither was it promoted, nor taken back.
     fn before_canary(&self, tenant: &str, name: &DeploymentName, current: &Route) -> Option<Route> {
-        let lasts = current.canary.as_ref()?.duration;
+        current.canary.as_ref()?;
         let history = self.registry.history(tenant, name.as_str()).ok()?;
-        let last = history.last()?;
-        let began = UNIX_EPOCH + Duration::from_millis(last.at_unix_ms);
-        let is_over = began.elapsed().is_ok_and(|since| since >= lasts);
-        if last.change != control::Change::Deployed || is_over {
+        if history.last()?.change != control::Change::Deployed {
             return None;
         }
         // There is none, or it is damaged: then the current one is for everybody.
@@ -212,8 +211,8 @@ impl Deploying {
         &self.deployments.registry
     }
 
-    /// Checks what was prepared against all that is served, records it, and serves it. A canary that
-    /// a `new` version ends was never the version before: that is recorded first.
+    /// Checks what was prepared against all that is served, records it, and serves it. What a new
+    /// version takes the place of was never the version before, if it was a canary or has failed.
     fn publish(
         &self,
         (prepared, is_new): (control::Prepared, bool),
@@ -221,26 +220,37 @@ impl Deploying {
         observe: &mut dyn FnMut(&'static str),
     ) -> Result<DeployOutcome, Declined> {
         let (tenant, name) = (&target.tenant, &target.name);
+        let recorder = self.publishing.recorder();
         let place = &self.registry().rules(tenant)?.place;
         let version = (prepared.name(), prepared.version().artifact);
-        let route = route(version, (prepared.manifest(), prepared.component()), place);
-        let (mut rollout, ends_canary) = (None, Cell::new(false));
+        let mut route = route(version, (prepared.manifest(), prepared.component()), place);
+        if !is_new {
+            // What is brought back is for everybody at once.
+            route.canary = None;
+        }
+        let mut rollout = None;
+        let superseded = Cell::new(None);
         let plan = |publisher: &Publisher| {
             let change = publisher.publish(route)?;
             rollout = change.rollout();
-            ends_canary.set(is_new && publisher.has_canary(tenant, name));
+            if is_new {
+                let is_canary = publisher.has_canary(tenant, name);
+                let why = is_canary.then(|| SUPERSEDED.to_owned());
+                superseded.set(why.or_else(|| recorder.owed(tenant, name)));
+            }
             Ok(change)
         };
         let record = || {
-            let mut expected = target.expected;
-            if ends_canary.get() {
-                let by = "another version takes the place of the canary";
-                self.registry().roll_back(tenant, name, expected, by)?;
-                expected += 1;
-            }
+            let prepared = match superseded.take() {
+                Some(why) => prepared.superseding(why),
+                None => prepared,
+            };
             let observe = &mut |step| word(step).into_iter().for_each(&mut *observe);
-            let recorded = self.registry().publish(prepared, expected, observe);
-            recorded.map_err(Declined::from)
+            let recorded = self
+                .registry()
+                .publish(prepared, target.expected, observe)?;
+            recorder.settle(tenant, name);
+            Ok::<_, Declined>(recorded)
         };
         let (replaced, published) = self.publishing.change(plan, record)?;
         observe("served");
@@ -256,6 +266,60 @@ impl Deploying {
                 _ => Some("canary".to_owned()),
             },
         })
+    }
+
+    /// Counts what became of a change; of tenants that may deploy, who are few.
+    fn count<T>(&self, target: &ChangeTarget, end: DeployEnd, done: &Result<T, Declined>) {
+        let end = done.as_ref().map_or(DeployEnd::Refused, |_| end);
+        if self.registry().rules(&target.tenant).is_ok() {
+            self.publishing.recorder().count(&target.tenant, end);
+        }
+    }
+
+    fn deploy_one(
+        &self,
+        target: &ChangeTarget,
+        parcel: &DeployParcel,
+        observe: &mut dyn FnMut(&'static str),
+    ) -> Result<DeployOutcome, Declined> {
+        self.expect(target)?;
+        let upload = Upload {
+            tenant: &target.tenant,
+            name: &target.name,
+            component: &parcel.component,
+            manifest: &parcel.manifest,
+            signature: parcel.signature.as_deref(),
+            by: &target.by,
+        };
+        let prepared = self.registry().prepare(&upload, &mut |step| {
+            word(step).into_iter().for_each(&mut *observe);
+        })?;
+        self.publish((prepared, true), target, observe)
+    }
+
+    fn roll_back_one(&self, target: &ChangeTarget) -> Result<DeployOutcome, Declined> {
+        self.expect(target)?;
+        let (tenant, name) = (&target.tenant, &target.name);
+        let prepared = self.registry().prepare_rollback(tenant, name, &target.by)?;
+        self.publish((prepared, false), target, &mut |_| {})
+    }
+
+    fn delete_one(&self, target: &ChangeTarget) -> Result<u64, Declined> {
+        self.expect(target)?;
+        let (tenant, name) = (&target.tenant, &target.name);
+        let plan = |publisher: &Publisher| publisher.withdraw_deployment(tenant, name);
+        let record = || {
+            let deleted = self
+                .registry()
+                .delete(tenant, name, target.expected, &target.by)?;
+            self.publishing.recorder().settle(tenant, name);
+            Ok::<_, Declined>(deleted)
+        };
+        let (_, generation) = self.publishing.change(plan, record)?;
+        self.deployments
+            .left_out()
+            .remove(&(tenant.clone(), name.clone()));
+        Ok(generation)
     }
 
     /// Says before the work what would be said after it.
@@ -330,43 +394,25 @@ impl Deployer for Deploying {
         parcel: &DeployParcel,
         observe: &mut dyn FnMut(&'static str),
     ) -> Result<DeployOutcome, Declined> {
-        self.expect(target)?;
-        let upload = Upload {
-            tenant: &target.tenant,
-            name: &target.name,
-            component: &parcel.component,
-            manifest: &parcel.manifest,
-            signature: parcel.signature.as_deref(),
-            by: &target.by,
-        };
-        let prepared = self.registry().prepare(&upload, &mut |step| {
-            word(step).into_iter().for_each(&mut *observe);
-        })?;
-        self.publish((prepared, true), target, observe)
+        let done = self.deploy_one(target, parcel, observe);
+        self.count(target, DeployEnd::Deployed, &done);
+        done
     }
 
     fn roll_back(&self, target: &ChangeTarget) -> Result<DeployOutcome, Declined> {
-        self.expect(target)?;
-        let (tenant, name) = (&target.tenant, &target.name);
-        let prepared = self.registry().prepare_rollback(tenant, name, &target.by)?;
-        self.publish((prepared, false), target, &mut |_| {})
+        let done = self.roll_back_one(target);
+        self.count(target, DeployEnd::RolledBack, &done);
+        done
     }
 
     fn delete(&self, target: &ChangeTarget) -> Result<u64, Declined> {
-        self.expect(target)?;
-        let (tenant, name) = (&target.tenant, &target.name);
-        let plan = |publisher: &Publisher| publisher.withdraw_deployment(tenant, name);
-        let record = || {
-            let deleted = self
-                .registry()
-                .delete(tenant, name, target.expected, &target.by);
-            deleted.map_err(Declined::from)
-        };
-        let (_, generation) = self.publishing.change(plan, record)?;
-        self.deployments
-            .left_out()
-            .remove(&(tenant.clone(), name.clone()));
-        Ok(generation)
+        let done = self.delete_one(target);
+        self.count(target, DeployEnd::Deleted, &done);
+        done
+    }
+
+    fn tallies(&self) -> DeployTallies {
+        self.publishing.recorder().tallies()
     }
 }
 
@@ -404,6 +450,7 @@ fn told(entry: HistoryEntry) -> HistoryRow {
         change: match entry.change {
             control::Change::Deployed => "deployed",
             control::Change::RolledBack => "rolled back",
+            control::Change::Promoted => "promoted",
             control::Change::Deleted => "deleted",
         },
         version: entry.version,

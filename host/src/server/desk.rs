@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::publisher::{Publisher, Reason};
+use super::publisher::Reason;
 use super::publishing::Publishing;
 use crate::admin::{Canaries, CanaryDesk, CanaryOrder, Outcome};
 use crate::metrics::RouteKey;
@@ -45,12 +45,8 @@ fn carry_out(
         vitals: None,
     };
     let done = match order {
-        CanaryOrder::Promote => {
-            let reason = reason(Outcome::Promoted);
-            let promote = |publisher: &Publisher| publisher.promote(of, None, reason);
-            publishing.change(promote, || anyhow::Ok(())).map(drop)
-        }
+        CanaryOrder::Promote => publishing.promote(of, None, (reason(Outcome::Promoted), by)),
         CanaryOrder::Abort => publishing.take_back(of, None, (reason(Outcome::Aborted), by)),
     };
-    done.map_err(|error| format!("{error:#}"))
+    done.map(drop).map_err(|error| format!("{error:#}"))
 }

@@ -13,6 +13,7 @@ mod desk;
 mod publisher;
 mod publishing;
 mod questions;
+mod recorder;
 mod route;
 mod succession;
 mod warden;
@@ -199,7 +200,7 @@ impl Server {
     pub async fn promote(&self, route: Route) -> Result<Replaced> {
         let of = key_of(route)?;
         let reason = by_library(Outcome::Promoted);
-        self.change(move |publisher| publisher.promote(&of, None, reason))
+        self.aside(move |publishing| publishing.promote(&of, None, (reason, LIBRARY)))
             .await
     }
 
@@ -211,7 +212,7 @@ impl Server {
     pub async fn abort(&self, route: Route) -> Result<Replaced> {
         let of = key_of(route)?;
         let reason = by_library(Outcome::Aborted);
-        self.change(move |publisher| publisher.take_back(&of, None, reason))
+        self.aside(move |publishing| publishing.take_back(&of, None, (reason, LIBRARY)))
             .await
     }
 
@@ -219,14 +220,25 @@ impl Server {
         &self,
         plan: impl FnOnce(&Publisher) -> Result<Change> + Send + 'static,
     ) -> Result<Replaced> {
+        self.aside(move |publishing| {
+            let done = publishing.change(plan, || anyhow::Ok(()));
+            done.map(|(replaced, ())| replaced)
+        })
+        .await
+    }
+
+    /// Makes a change on a thread that may stand still.
+    async fn aside(
+        &self,
+        work: impl FnOnce(&Arc<Publishing>) -> Result<Replaced> + Send + 'static,
+    ) -> Result<Replaced> {
         let publishing = Arc::clone(&self.publishing);
         let (done, changed) = oneshot::channel();
         let thread = std::thread::Builder::new().name("wharf-publish".into());
         thread
-            .spawn(move || drop(done.send(publishing.change(plan, || Ok(())))))
+            .spawn(move || drop(done.send(work(&publishing))))
             .context("a thread to publish")?;
-        let changed: Result<_> = changed.await.context("the change was cut short")?;
-        changed.map(|(replaced, ())| replaced)
+        changed.await.context("the change was cut short")?
     }
 
     /// Resolves when an operator has asked over the admin listener that the server drains and ends.
@@ -294,11 +306,14 @@ fn key_of(route: Route) -> Result<RouteKey> {
     Ok((route.tenant.clone(), label(&route).into()))
 }
 
+/// Whom the history names.
+const LIBRARY: &str = "the program that runs the server";
+
 fn by_library(outcome: Outcome) -> Reason {
     Reason {
         outcome,
         cause: "library",
-        text: "the program that runs the server asked for it".to_owned(),
+        text: format!("{LIBRARY} asked for it"),
         vitals: None,
     }
 }

@@ -10,9 +10,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use super::publisher::{Change, Publisher, Reason, Replaced};
+use super::recorder::Recorder;
 use super::warden;
 use super::worker::Control;
-use crate::admin::Canaries;
+use crate::admin::{Canaries, DeployEnd, Outcome};
 use crate::control::Registry;
 use crate::dispatch::Served;
 use crate::metrics::RouteKey;
@@ -24,7 +25,7 @@ pub(super) struct Publishing {
     /// The way to each worker; none any more when the server ends.
     workers: Mutex<Vec<UnboundedSender<Control>>>,
     /// What the next start serves of deployments.
-    registry: Option<Registry>,
+    recorder: Recorder,
     /// What operators are told of versions on trial.
     canaries: Canaries,
     /// Whether somebody watches over these.
@@ -43,7 +44,7 @@ impl Publishing {
         let publishing = Arc::new(Self {
             publisher: Mutex::new(publisher),
             workers: Mutex::new(workers),
-            registry,
+            recorder: Recorder::new(registry),
             canaries: Canaries::default(),
             is_guarded: Mutex::new(false),
             traces: Mutex::new(traces),
@@ -58,43 +59,65 @@ impl Publishing {
         publishing
     }
 
+    /// Lets everybody follow a canary, see [`Publisher::promote`]. Of a deployment the registry says so
+    /// first, so that the next start does not begin it again; if it cannot, nothing is changed.
+    pub(super) fn promote(
+        self: &Arc<Self>,
+        of: &RouteKey,
+        generation: Option<u64>,
+        (reason, by): (Reason, &str),
+    ) -> Result<Replaced> {
+        let deployment = self.publisher().deployment_on_trial(of);
+        let record = || match deployment {
+            Some(name) => {
+                let recorded = self.recorder.promote(&of.0, &name, by);
+                recorded.map_err(|error| anyhow!(error))
+            }
+            None => Ok(()),
+        };
+        let done = self.change(
+            |publisher| publisher.promote(of, generation, reason),
+            record,
+        );
+        done.map(|(replaced, ())| replaced)
+    }
+
     /// Takes a version on trial back, see [`Publisher::take_back`]. Of a deployment the registry says
-    /// so first, so that the next start serves the version before, too.
+    /// so, too, so that the next start serves the version before. A disk that fails is no reason to
+    /// serve what fails.
     pub(super) fn take_back(
         self: &Arc<Self>,
         of: &RouteKey,
         generation: Option<u64>,
         (reason, by): (Reason, &str),
-    ) -> Result<()> {
+    ) -> Result<Replaced> {
         let deployment = self.publisher().deployment_on_trial(of);
+        let end = match reason.outcome {
+            Outcome::RolledBack => DeployEnd::RolledBackAutomatically,
+            _ => DeployEnd::RolledBack,
+        };
         let record = || {
-            if let Some(deployment) = deployment
-                && let Err(error) = self.record_rollback(&of.0, &deployment, by)
-            {
-                // A disk that fails is no reason to serve what fails.
-                tracing::error!(
-                    tenant = &*of.0,
-                    deployment,
-                    "the next start would serve the version that is taken back: {error:#}"
-                );
+            if let Some(name) = deployment {
+                self.recorder.take_back((&of.0, &name), by, end);
             }
-            Ok(())
+            anyhow::Ok(())
         };
         let done = self.change(
             |publisher| publisher.take_back(of, generation, reason),
             record,
         );
-        done.map(drop)
+        done.map(|(replaced, ())| replaced)
     }
 
-    fn record_rollback(&self, tenant: &str, name: &str, by: &str) -> Result<()> {
-        let Some(registry) = &self.registry else {
-            bail!("there is no registry");
-        };
-        let expected = registry.generation(tenant, name);
-        let expected = expected.map_err(|error| anyhow!(error))?;
-        let rolled_back = registry.roll_back(tenant, name, expected, by);
-        rolled_back.map(drop).map_err(|error| anyhow!(error))
+    /// What is written into the registry of it.
+    pub(super) fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Tries again to record what a disk did not take. No change is made meanwhile.
+    pub(super) fn record_again(&self) {
+        let _publisher = self.publisher();
+        self.recorder.try_again();
     }
 
     /// Plans a change, lets `record` make it lasting, and serves it when it is that. If either fails
@@ -126,7 +149,7 @@ impl Publishing {
         for end in publisher.take_ends() {
             self.canaries.note(end);
         }
-        let is_any = publisher.has_trials();
+        let is_any = publisher.has_trials() || self.recorder.is_owing();
         drop(publisher);
         if is_any {
             self.guard();
@@ -139,7 +162,7 @@ impl Publishing {
         &self.canaries
     }
 
-    /// Sees to it that somebody watches over the versions on trial.
+    /// Sees to it that somebody watches over the versions on trial, and what is not recorded.
     fn guard(self: &Arc<Self>) {
         let mut is_guarded = self.is_guarded();
         if !*is_guarded {
@@ -151,7 +174,7 @@ impl Publishing {
     pub(super) fn is_at_rest(&self) -> bool {
         let mut is_guarded = self.is_guarded();
         // Whoever makes a change now comes to `guard` behind this.
-        *is_guarded = self.publisher().has_trials();
+        *is_guarded = self.publisher().has_trials() || self.recorder.is_owing();
         !*is_guarded
     }
 

@@ -1,5 +1,6 @@
 //! Watches over the versions on trial, while there are any: asks the workers what these have done,
-//! has that judged, and sees to what follows from it. On a thread of its own, which nobody waits for.
+//! has that judged, and sees to what follows from it; and to what of that is not recorded yet. On a
+//! thread of its own, which nobody waits for.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
@@ -32,6 +33,7 @@ pub(super) fn start(publishing: Weak<Publishing>) -> bool {
                 return;
             };
             look(&publishing, &mut known);
+            publishing.record_again();
             if publishing.is_ending() || publishing.is_at_rest() {
                 return;
             }
@@ -98,22 +100,23 @@ fn act(publishing: &Arc<Publishing>, version: &Judged, verdict: Verdict, vitals:
         (Verdict::Passes, Stage::Canary) => {
             let text = format!("it kept its limits for {:?}", version.canary.duration);
             let reason = reason(Outcome::Promoted, "time", text);
-            let promote = |publisher: &Publisher| publisher.promote(of, Some(generation), reason);
-            publishing.change(promote, nothing).map(drop)
+            // What could not be recorded a moment ago is not tried ten times a second.
+            if publishing.recorder().rests() {
+                return;
+            }
+            let by = "automatic promotion: it kept its limits";
+            publishing.promote(of, Some(generation), (reason, by))
         }
         (Verdict::Passes, Stage::Watched) => {
             let text = "it kept its limits after its promotion, too".to_owned();
             let reason = reason(Outcome::Kept, "time", text);
             let keep = |publisher: &Publisher| publisher.keep(of, generation, reason);
-            publishing.change(keep, nothing).map(drop)
+            let done = publishing.change(keep, || anyhow::Ok(()));
+            done.map(|(replaced, ())| replaced)
         }
     };
     // Somebody else may have ended it meanwhile.
     if let Err(error) = done {
         tracing::debug!(generation, "a version on trial is no more: {error:#}");
     }
-}
-
-fn nothing() -> anyhow::Result<()> {
-    Ok(())
 }

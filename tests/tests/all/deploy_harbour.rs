@@ -172,32 +172,51 @@ impl Harbour {
 
     /// As [`Harbour::run`]: standard output, or standard error.
     pub(crate) fn wharf(&self, token: &str, arguments: &[&str]) -> Result<String, String> {
-        let output = self.run(token, arguments);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        match output.status.success() {
-            true => Ok(text(&output.stdout)),
-            false => Err(text(&output.stderr)),
-        }
+        said(&mut self.command(token, arguments))
+    }
+
+    /// The command that deploys `heir` as `name` of acme.
+    pub(crate) fn deploying(&self, name: &str, manifest: &str) -> Command {
+        let manifest = self.write(&format!("{name}.toml"), manifest);
+        let (manifest, guest) = (manifest.display().to_string(), guests::path("heir"));
+        let guest = guest.display().to_string();
+        let (from, to) = (
+            ["deploy", &guest, "--manifest", &manifest],
+            ["--name", name],
+        );
+        self.command(&self.acme, &[&from[..], &to, &["--json"]].concat())
+    }
+
+    /// Deploys `heir` as `name` of acme; what is told of it, or standard error.
+    pub(crate) fn try_deploy(&self, name: &str, manifest: &str) -> Result<Value, String> {
+        let told = said(&mut self.deploying(name, manifest))?;
+        Ok(serde_json::from_str(&told).unwrap())
     }
 
     /// Deploys `heir` as `name` of acme, with a number that it answers with.
     pub(crate) fn deploy_heir(&self, name: &str, version: u32) -> Value {
-        let manifest = self.write(&format!("{name}.toml"), heir(name, version));
-        let (manifest, guest) = (manifest.display().to_string(), guests::path("heir"));
-        let guest = guest.display().to_string();
-        let arguments = [
-            "deploy",
-            &guest,
-            "--name",
-            name,
-            "--manifest",
-            &manifest,
-            "--json",
-        ];
-        let told = self
-            .wharf(&self.acme, &arguments)
-            .unwrap_or_else(|error| panic!("{error}"));
-        serde_json::from_str(&told).unwrap()
+        let told = self.try_deploy(name, &heir(name, version));
+        told.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// What Prometheus would read.
+    pub(crate) fn metrics(&self) -> String {
+        let (status, text) = self.curl("", &[], "/metrics");
+        assert_eq!(status, 200, "{text}");
+        text.as_str().expect("it is no JSON").to_owned()
+    }
+
+    /// The disk takes no byte of any file any more, or all of them again. Only after a restart behind
+    /// [`HEEDLESS`].
+    pub(crate) fn break_disk(&self, breaks: bool) {
+        let most = if breaks { "0:" } else { "unlimited:" };
+        let mut command = Command::new("prlimit");
+        command.args(["--pid", &self.server().process().0.to_string()]);
+        command.arg(format!("--fsize={most}"));
+        let status = command
+            .status()
+            .expect("prlimit, of util-linux, can be started");
+        assert!(status.success(), "{status}");
     }
 
     pub(crate) async fn connect(&self, path: &str) -> Peer {
@@ -209,6 +228,19 @@ impl Harbour {
         let head = Head::upgrade(path).with("Host", host);
         let mut peer = HttpPeer::connect(self.server().address).await;
         peer.exchange(&head).await.status
+    }
+}
+
+/// What comes before a server whose writes may fail: else the first one would end it.
+pub(crate) const HEEDLESS: &str = "trap '' XFSZ;";
+
+/// What a command writes to standard output, or to standard error if it fails.
+fn said(command: &mut Command) -> Result<String, String> {
+    let output = command.output().expect("the command can be started");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    match output.status.success() {
+        true => Ok(text(&output.stdout)),
+        false => Err(text(&output.stderr)),
     }
 }
 

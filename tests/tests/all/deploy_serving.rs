@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use wharf_tests::deadline::{alone, scenario};
 use wharf_tests::figure::figure;
-use wharf_tests::guests;
 
-use crate::deploy_harbour::{Harbour, ask, heir};
+use crate::deploy_harbour::{HEEDLESS, Harbour, ask, heir};
 use crate::promises::covers;
 
 const FIRST: &str = "If-None-Match: *";
@@ -36,22 +35,10 @@ fn a_server_that_is_killed_in_a_deploy_serves_the_old_version_or_the_new_one() {
         let begun = Instant::now();
         for _ in 0..rounds {
             let wanted = served + 1;
-            let manifest = harbour.write("next.toml", heir("chat", wanted));
-            let (manifest, guest) = (manifest.display().to_string(), guests::path("heir"));
-            let guest = guest.display().to_string();
-            let arguments = [
-                "deploy",
-                &guest,
-                "--name",
-                "chat",
-                "--manifest",
-                &manifest,
-                "--json",
-            ];
             // What was compiled is gone, so that a deploy takes all of its steps.
             let _ = fs::remove_dir_all(harbour.file("deployments/compiled"));
             fs::create_dir_all(harbour.file("deployments/compiled")).unwrap();
-            let mut command = harbour.command(&harbour.acme, &arguments);
+            let mut command = harbour.deploying("chat", &heir("chat", wanted));
             let deploying = command.stdout(Stdio::piped()).stderr(Stdio::null());
             let deploying = deploying.spawn().expect("the command can be started");
             std::thread::sleep(Duration::from_millis(random(600)));
@@ -159,7 +146,7 @@ fn a_full_disk_stops_deploys_and_nothing_else() {
         let mut harbour = Harbour::start(|site| site);
         harbour.deploy_heir("chat", 1);
         // No file may be larger than so many times 512 bytes, and a write beyond fails.
-        harbour.restart("trap '' XFSZ; ulimit -f 2048;");
+        harbour.restart(&format!("{HEEDLESS} ulimit -f 2048;"));
         let mut peer = harbour.connect("/acme/chat").await;
         ask(&mut peer, "a", "1 1 1 a").await;
         let path = "/v1/tenants/acme/deployments/more";

@@ -114,6 +114,18 @@ pub(crate) const OPERATING: &[Promise] = &[
         "a deployment's canary that a restart cuts short begins anew",
     ),
     behaviour(
+        "canary.promotion-recorded",
+        "a promotion of a deployment is in its history, and no restart begins the canary again; a rollback is everybody's at once",
+    ),
+    behaviour(
+        "canary.disk",
+        "a deployment's canary that fails is taken back though the disk fails, and that is recorded when the disk works again; a promotion or a deploy that cannot be recorded changes nothing",
+    ),
+    behaviour(
+        "deploy.counted",
+        "the metrics say for each tenant how often versions were deployed, refused, rolled back by hand or by themselves, promoted and deleted",
+    ),
+    behaviour(
         "canary.unused",
         "a canary is not followed before it was used so often as `calls_min` says",
     ),

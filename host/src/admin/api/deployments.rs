@@ -131,6 +131,12 @@ pub(super) async fn counts(office: &Office) -> std::collections::BTreeMap<String
     aside(move || deployer.count()).await.unwrap_or_default()
 }
 
+/// Rollbacks that are served and not recorded yet.
+pub(super) fn unrecorded(office: &Office) -> usize {
+    let deployer = office.deployer.as_ref();
+    deployer.map_or(0, |deployer| deployer.tallies().unrecorded)
+}
+
 fn deployer(office: &Office) -> Result<Arc<dyn Deployer>, Refusal> {
     office.deployer.clone().ok_or_else(|| {
         let what = "this server keeps no deployments";

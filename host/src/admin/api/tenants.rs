@@ -32,6 +32,7 @@ pub(super) async fn status(office: &Office) -> Answer {
         "predecessor_sessions": office.status.predecessor(),
         "rights": rights,
         "deployments": deployments::counts(office).await.values().sum::<usize>(),
+        "rollbacks_unrecorded": deployments::unrecorded(office),
         "figures": figures(&all),
     }))
 }

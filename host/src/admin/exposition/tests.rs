@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::*;
+use crate::admin::DeployEnd;
 use crate::budget::{Budgets, Limit};
 use crate::dead_letters::LetterFigures;
 use crate::metrics::{Books, Handshake};
@@ -25,6 +26,10 @@ fn beside() -> Beside {
         letters: vec![(("acme".into(), "/a".into()), figures)],
         canaries: Vec::new(),
         ends: BTreeMap::new(),
+        deploys: Some(DeployTallies {
+            ended: BTreeMap::from([(("acme".to_owned(), DeployEnd::Promoted), 4)]),
+            unrecorded: 1,
+        }),
         tenants: Vec::new(),
         traces,
         silent: 0,
@@ -63,6 +68,8 @@ fn a_text_that_prometheus_reads() {
         "wharf_tenant_limit_hits_total{tenant=\"acme\",limit=\"sessions\"} 1",
         "wharf_spans_total{outcome=\"exported\"} 7",
         "wharf_http_refused_total{status=\"404\"} 1",
+        "wharf_deploys_total{tenant=\"acme\",outcome=\"promoted\"} 4",
+        "wharf_rollbacks_unrecorded 1.0",
         "wharf_draining 0.0",
         "# EOF",
     ] {

@@ -180,6 +180,45 @@ fn generations_only_rise_and_going_back_is_a_verb_of_its_own() {
 }
 
 #[test]
+fn what_becomes_of_a_version_on_trial_is_one_change_each() {
+    let place = Place::new();
+    let registry = place.open();
+    for (expected, number) in [(0, 1), (1, 2)] {
+        deploy(&registry, "chat", &numbered(number), expected).expect("deployed");
+    }
+    assert_eq!(registry.promote("acme", "chat", "ann"), Ok(3));
+    deploy(&registry, "chat", &numbered(3), 3).expect("the third");
+    assert_eq!(registry.take_back("acme", "chat", "a rule"), Ok(5));
+    // One that takes its place leads back to what was there before it.
+    deploy(&registry, "chat", &numbered(4), 5).expect("the fourth");
+    let (component, next) = (numbered(5), "in its place");
+    let upload = upload("chat", &component, PLAIN);
+    let prepare = || registry.prepare(&upload, &mut |_| {}).expect("it is sound");
+    let late = registry.publish(prepare().superseding(next), 5, &mut |_| {});
+    assert!(matches!(late, Err(DeployError::Conflict { found: 6, .. })));
+    let published = registry.publish(prepare().superseding(next), 6, &mut |_| {});
+    let deployment = published.expect("it is the current one").deployment;
+    assert_eq!((deployment.generation, deployment.current.number), (8, 8));
+    assert_eq!(deployment.previous.map(|version| version.number), Some(2));
+    let history = registry.history("acme", "chat").expect("it is there");
+    let lines: Vec<_> = history.iter().skip(2).collect();
+    let lines = lines
+        .iter()
+        .map(|entry| (entry.change, entry.version, &*entry.by));
+    let expect = [
+        (Change::Promoted, Some(2), "ann"),
+        (Change::Deployed, Some(4), "ann"),
+        (Change::RolledBack, Some(2), "a rule"),
+        (Change::Deployed, Some(6), "ann"),
+        (Change::RolledBack, Some(2), next),
+        (Change::Deployed, Some(8), "ann"),
+    ];
+    assert_eq!(lines.collect::<Vec<_>>(), expect);
+    let nothing = registry.promote("acme", "other", "ann");
+    assert_eq!(nothing, Err(DeployError::NotFound));
+}
+
+#[test]
 fn what_was_deleted_keeps_its_generation() {
     let place = Place::new();
     let registry = place.open();
