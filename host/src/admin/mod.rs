@@ -60,10 +60,8 @@ pub(crate) struct AdminParts {
     pub(crate) dead_letters: DeadLetters,
     /// Who knows of versions on trial.
     pub(crate) canaries: Box<dyn CanaryDesk>,
-    /// What tenants may use.
+    /// What tenants may use, and which of them the configuration names.
     pub(crate) budgets: Budgets,
-    /// The tenants that the configuration names; others are known by their routes.
-    pub(crate) tenants: Vec<String>,
     /// Whoever keeps the deployments, if there are any.
     pub(crate) deployer: Option<Arc<dyn Deployer>>,
     /// What became of spans; `None` if nothing is traced.

@@ -40,9 +40,7 @@ pub(super) struct Office {
     pub(super) logs: GuestLogs,
     pub(super) dead_letters: DeadLetters,
     pub(super) canaries: Box<dyn CanaryDesk>,
-    budgets: Budgets,
-    /// The tenants that the configuration names.
-    pub(super) tenants: Vec<String>,
+    pub(super) budgets: Budgets,
     pub(super) deployer: Option<Arc<dyn Deployer>>,
     pub(super) uploads: Uploads,
     traces: Option<Arc<TraceCounters>>,
@@ -70,7 +68,6 @@ impl Office {
             dead_letters,
             canaries,
             budgets,
-            tenants,
             deployer,
             traces,
         } = parts;
@@ -81,7 +78,6 @@ impl Office {
             dead_letters,
             canaries,
             budgets,
-            tenants,
             deployer,
             uploads: Uploads::default(),
             traces,

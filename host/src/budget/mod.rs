@@ -74,6 +74,17 @@ impl Budgets {
         }
     }
 
+    /// The tenants whose limits are named.
+    pub(crate) fn named(&self) -> Vec<Arc<str>> {
+        let tenants = self
+            .0
+            .tenants
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let names = tenants.named.keys();
+        names.map(|name| Arc::from(name.as_str())).collect()
+    }
+
     /// The budget of a tenant.
     pub(crate) fn of(&self, tenant: &Arc<str>) -> Arc<TenantBudget> {
         let mut tenants = self

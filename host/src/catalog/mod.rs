@@ -95,6 +95,8 @@ pub(crate) struct Route {
 pub(crate) struct Deployed {
     /// The deployment's name.
     pub(crate) name: Arc<str>,
+    /// The host that its manifest names, of those of its tenant.
+    pub(crate) host: Option<Arc<str>>,
     /// What stands before the paths of all deployments of its tenant.
     pub(crate) path_prefix: Arc<str>,
 }
@@ -146,6 +148,20 @@ impl Route {
             hosts => hosts.join(","),
         };
         format!("{hosts} {} {}", self.pattern, self.subprotocols.join(","))
+    }
+
+    /// Its tenant has other hosts or another prefix from now on; only a deployment moves with it.
+    pub(crate) fn move_to(&mut self, hosts: &[String], path_prefix: &str) {
+        let Some(deployed) = &mut self.deployment else {
+            return;
+        };
+        let own = self.pattern.strip_prefix(&*deployed.path_prefix);
+        self.pattern = format!("{path_prefix}{}", own.unwrap_or(&self.pattern));
+        self.hosts = match &deployed.host {
+            Some(host) => vec![host.to_string()],
+            None => hosts.to_vec(),
+        };
+        deployed.path_prefix = path_prefix.into();
     }
 
     pub(crate) fn is_page(&self) -> bool {

@@ -95,6 +95,7 @@ fn a_deployment_is_one_route_on_all_of_its_hosts() {
     let chat = Route {
         deployment: Some(Deployed {
             name: "chat".into(),
+            host: None,
             path_prefix: "".into(),
         }),
         hosts: vec!["a.example".to_owned(), "b.example".to_owned()],
@@ -170,4 +171,37 @@ fn two_names_for_one_place_are_refused() {
         .expect_err("the routes do not fit together");
     assert_eq!(error.route, 1);
     assert!(error.reason.contains("/rooms/{room}"), "{error}");
+}
+
+#[test]
+fn a_deployment_moves_with_its_tenant() {
+    let deployed = |host: Option<&str>| Route {
+        deployment: Some(Deployed {
+            name: "chat".into(),
+            host: host.map(Into::into),
+            path_prefix: "/acme".into(),
+        }),
+        ..socket("/acme/{room}")
+    };
+    let hosts = ["a.example".to_owned(), "b.example".to_owned()];
+    for (host, place, expect) in [
+        (None, (&hosts[..], "/x/y"), (&hosts[..], "/x/y/{room}")),
+        (None, (&hosts[..], ""), (&hosts[..], "/{room}")),
+        (None, (&[][..], "/acme/b"), (&[][..], "/acme/b/{room}")),
+        (
+            Some("b.example"),
+            (&hosts[..], "/x"),
+            (&hosts[1..], "/x/{room}"),
+        ),
+    ] {
+        let mut route = deployed(host);
+        route.move_to(place.0, place.1);
+        assert_eq!((&route.hosts[..], &*route.pattern), expect);
+        // And back.
+        route.move_to(&[], "/acme");
+        assert_eq!(route.pattern, "/acme/{room}");
+    }
+    let mut own = socket("/acme/{room}");
+    own.move_to(&hosts, "/x");
+    assert_eq!(own.pattern, "/acme/{room}", "an operator's route does not");
 }

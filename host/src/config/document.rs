@@ -66,6 +66,11 @@ impl<'i> Document<'i> {
     }
 }
 
+/// The line of a byte, from 1.
+pub(super) fn line(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
 /// One table of the document.
 pub(super) struct Section<'d, 'i> {
     document: &'d Document<'i>,
@@ -92,6 +97,11 @@ impl<'d, 'i> Section<'d, 'i> {
             table,
             known: RefCell::default(),
         }
+    }
+
+    /// The line in which it begins, from 1.
+    pub(super) fn line(&self) -> usize {
+        line(self.document.text, self.at)
     }
 
     /// The value of a key, which is known from now on.

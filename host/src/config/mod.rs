@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use self::deployments::DeploymentSettings;
-use self::document::{Document, Problem, Section};
+use self::document::{Document, Problem, Section, line};
 pub use self::manifest::Manifest;
 pub use self::route::RouteConfig;
 pub use self::tenant::{TenantPlace, TenantRules, TenantSettings};
@@ -152,12 +152,11 @@ fn checked<T>(
 
 impl ConfigError {
     fn new(text: &str, file: &Path, problems: Vec<Problem>) -> Self {
-        let line = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
         let lines = problems.into_iter().map(|problem| {
             format!(
                 "{}:{}: {}",
                 file.display(),
-                line(problem.at),
+                line(text, problem.at),
                 problem.message
             )
         });

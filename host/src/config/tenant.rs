@@ -40,6 +40,19 @@ pub struct TenantRules {
     /// The ed25519 keys of which one has to have signed each component. Default: none; components
     /// need no signature.
     pub signers: Vec<[u8; KEY_BYTES]>,
+    /// The line of the configuration in which they stand, for messages.
+    pub line: Option<usize>,
+}
+
+impl TenantRules {
+    /// Whether they say the same, wherever they stand.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let of = |rules: &Self| Self {
+            line: None,
+            ..rules.clone()
+        };
+        of(self) == of(other)
+    }
 }
 
 /// The part of the server's hosts and paths that is a tenant's.
@@ -185,6 +198,7 @@ fn place(section: &Section<'_, '_>, name: &str) -> TenantPlace {
 fn rules(section: &Section<'_, '_>, has_storage: bool) -> TenantRules {
     let mut rules = TenantRules {
         signers: signers(section),
+        line: Some(section.line()),
         ..TenantRules::default()
     };
     if let Some(section) = section.section("grants", "[tenant.NAME.deploy.grants]") {

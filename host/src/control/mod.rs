@@ -25,6 +25,7 @@ pub use self::compiler::{CompileLimits, compile_in_this_process};
 pub use self::deploying::{Prepared, Step, Upload};
 pub use self::error::{CompileError, DeployError};
 pub use self::name::DeploymentName;
+pub(crate) use self::permission::allow;
 pub use self::records::{Change, HistoryEntry, Version};
 pub(crate) use self::registry::manifest;
 pub use self::registry::{Deployment, Published, Registry};

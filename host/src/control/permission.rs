@@ -1,8 +1,17 @@
 //! What a manifest asks for, against what its tenant may have. Pure.
 
+use super::error::DeployError;
 use crate::catalog::{Grants, WebSocketSettings};
-use crate::config::{RouteConfig, TenantPlace, TenantRules};
+use crate::config::{Manifest, RouteConfig, TenantPlace, TenantRules};
 use crate::guest::GuestLimits;
+
+/// Whether a manifest asks for nothing that its tenant may not have.
+pub(crate) fn allow(manifest: &Manifest, rules: &TenantRules) -> Result<(), DeployError> {
+    match refused(&manifest.route, rules) {
+        refused if refused.is_empty() => Ok(()),
+        refused => Err(DeployError::NotAllowed(refused)),
+    }
+}
 
 /// What is asked for and may not be had, each with what would be right.
 pub(super) fn refused(asked: &RouteConfig, rules: &TenantRules) -> Vec<String> {

@@ -4,9 +4,10 @@
 //! compiled, checked and tried, then one transaction makes it the current version. Killed in
 //! between, the old version is the current one, and what lies about is removed at the next start.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::artifacts::{Artifacts, PARTS};
@@ -36,6 +37,8 @@ pub struct Registry(pub(super) Arc<Shared>);
 
 pub(super) struct Shared {
     pub(super) settings: DeploymentSettings,
+    /// Who may deploy what. Written by a reload alone, read for each deploy.
+    rules: RwLock<BTreeMap<String, Arc<TenantRules>>>,
     pub(super) storage: Storage,
     pub(super) artifacts: Artifacts,
     pub(super) compiler: Compiler,
@@ -78,7 +81,8 @@ impl Registry {
     ///
     /// # Errors
     /// What hinders: another process has it open, the disk, damage.
-    pub fn open(settings: DeploymentSettings) -> Result<Self, DeployError> {
+    pub fn open(mut settings: DeploymentSettings) -> Result<Self, DeployError> {
+        let tenants = std::mem::take(&mut settings.tenants);
         let path = &settings.folder;
         let at_disk =
             |error: &_| DeployError::disk(format_args!("the folder {}", path.display()), error);
@@ -97,9 +101,11 @@ impl Registry {
             artifacts: Artifacts(folder),
             pins: Pins::default(),
             settings,
+            rules: RwLock::default(),
             storage,
             engine,
         }));
+        registry.set_rules(tenants);
         registry.collect();
         Ok(registry)
     }
@@ -282,19 +288,31 @@ impl Registry {
         let rules = self.rules(tenant)?;
         let mut manifest = manifest(text)?;
         tenant.clone_into(&mut manifest.route.tenant);
-        match permission::refused(&manifest.route, rules) {
-            refused if refused.is_empty() => Ok(manifest),
-            refused => Err(DeployError::NotAllowed(refused)),
-        }
+        permission::allow(&manifest, &rules)?;
+        Ok(manifest)
     }
 
     /// What a tenant may deploy.
     ///
     /// # Errors
     /// [`DeployError::UnknownTenant`]: nothing.
-    pub fn rules(&self, tenant: &str) -> Result<&TenantRules, DeployError> {
-        let rules = self.0.settings.tenants.get(tenant);
+    pub fn rules(&self, tenant: &str) -> Result<Arc<TenantRules>, DeployError> {
+        let all = self.0.rules.read().unwrap_or_else(PoisonError::into_inner);
+        let rules = all.get(tenant).map(Arc::clone);
         rules.ok_or_else(|| DeployError::UnknownTenant(tenant.to_owned()))
+    }
+
+    /// Other rules from now on, for all tenants. Says nothing of what is deployed already.
+    pub fn set_rules(&self, tenants: BTreeMap<String, TenantRules>) {
+        let mut all = self.0.rules.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::take(&mut *all);
+        let tenants = tenants.into_iter().map(|(tenant, rules)| {
+            // Whoever is in the middle of a deploy sees by this that nothing has changed.
+            let same = before.get(&tenant).filter(|old| old.is_same(&rules));
+            let rules = same.map_or_else(|| Arc::new(rules), Arc::clone);
+            (tenant, rules)
+        });
+        *all = tenants.collect();
     }
 
     /// The database itself, for whoever gives it to another process.

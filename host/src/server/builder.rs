@@ -18,7 +18,7 @@ use super::publisher::Publisher;
 use super::publishing::Publishing;
 use super::route::Route;
 use super::worker::{self, Control, Inlets, TopicsConfig, WorkerParts};
-use crate::admin::{Admin, AdminParts, AdminSettings, Deployer, Question, Status};
+use crate::admin::{Admin, AdminParts, AdminSettings, Question, Status};
 use crate::budget::{Budgets, TenantLimits};
 use crate::capability::{GuestLogs, LogLimits};
 use crate::catalog::{Page, TopicRule};
@@ -229,6 +229,14 @@ impl Builder {
         self
     }
 
+    /// What each tenant may deploy, wherever that is said.
+    pub(super) fn all_rules(&self) -> BTreeMap<String, TenantRules> {
+        let settings = self.deployments.iter();
+        let mut all: BTreeMap<_, _> = settings.flat_map(|one| one.tenants.clone()).collect();
+        all.extend(self.rules.clone());
+        all
+    }
+
     /// Starts the server; resolves when it accepts connections. Needs no particular runtime.
     ///
     /// # Errors
@@ -254,10 +262,9 @@ impl Builder {
         let admin_listener = self.bind_admin()?;
         let tls = self.tls.map(TlsFiles::load).transpose()?;
         let (traces, traces_thread) = start_traces(self.traces, &self.outbound)?.unzip();
-        let tenants = self.tenants.keys().cloned().collect();
         let budgets = Budgets::new(self.tenants);
-        let mut publisher = Publisher::new(Engine::new(&self.engine)?, self.storage.is_some());
-        let (served, _) = publisher.make(publisher.replace(self.routes, self.pages)?);
+        let publisher = Publisher::new(Engine::new(&self.engine)?, self.storage.is_some());
+        let (mut publisher, served) = with_own(publisher, self.routes, self.pages)?;
         let mut stores = Stores::open(self.before_storage, self.storage.as_ref(), &budgets)?;
         let deployments = open_deployments(self.deployments, self.rules, &mut stores.all)?;
         let served = beside(&mut publisher, served, deployments.as_ref())?;
@@ -286,7 +293,8 @@ impl Builder {
         };
         let inlets = inlets(peers_in, mail, topic_inlets, question_inlets);
         let (controls, mut threads) = spawn_workers(&parts, &listeners, inlets)?;
-        let (publishing, deployer) = publishing(publisher, &controls, deployments, traces.as_ref());
+        let with = (deployments, traces.as_ref());
+        let (publishing, deploying) = publishing(publisher, &controls, with);
         let status = Arc::new(Status::default());
         let admin = self.admin.zip(admin_listener);
         let (admin, admin_thread) = start_admin(admin, |settings| AdminParts {
@@ -297,8 +305,7 @@ impl Builder {
             dead_letters,
             canaries: Box::new(Desk(Arc::clone(&publishing))),
             budgets: budgets.clone(),
-            tenants,
-            deployer,
+            deployer: deploying.clone().map(|deployer| deployer as _),
             traces: traces.as_ref().map(|traces| traces.counters().clone()),
         })?;
         let others = [stores.thread, traces_thread, admin_thread];
@@ -314,6 +321,7 @@ impl Builder {
             status,
             next_worker: 0.into(),
             publishing,
+            deploying,
             stores: stores.all,
             budgets,
         })
@@ -360,13 +368,12 @@ fn outbound_of(settings: OutboundSettings, budgets: &Budgets) -> Result<Outbound
 fn publishing(
     publisher: Publisher,
     workers: &[UnboundedSender<Control>],
-    deployments: Option<Deployments>,
-    traces: Option<&Traces>,
-) -> (Arc<Publishing>, Option<Arc<dyn Deployer>>) {
+    (deployments, traces): (Option<Deployments>, Option<&Traces>),
+) -> (Arc<Publishing>, Option<Arc<Deploying>>) {
     let registry = deployments.as_ref().map(Deployments::registry);
     let publishing = Publishing::start(publisher, workers.to_vec(), (registry, traces.cloned()));
-    let deployer = deployments.map(|deployments| Deploying::shared(deployments, &publishing));
-    (publishing, deployer)
+    let deploying = deployments.map(|deployments| Deploying::new(deployments, &publishing));
+    (publishing, deploying.map(Arc::new))
 }
 
 /// Answers operators, if somebody listens for them.
@@ -418,6 +425,17 @@ fn inlets(
 /// A way to each worker, and its end there.
 fn channels<T>(workers: usize) -> (Vec<UnboundedSender<T>>, Vec<UnboundedReceiver<T>>) {
     (0..workers).map(|_| mpsc::unbounded_channel()).unzip()
+}
+
+/// Serves the operator's own routes and pages, before anything else.
+fn with_own(
+    mut publisher: Publisher,
+    routes: Vec<Route>,
+    pages: Vec<(String, Page)>,
+) -> Result<(Publisher, Served)> {
+    let change = publisher.replace(routes, pages, &BTreeMap::new())?;
+    let (served, _) = publisher.make(change);
+    Ok((publisher, served))
 }
 
 /// Serves the deployments beside what is served already.

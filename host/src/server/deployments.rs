@@ -4,6 +4,8 @@
 //!
 //! Nothing here runs on a worker.
 
+mod reload;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,8 +19,8 @@ use crate::admin::{
     ChangeTarget, Declined, DeployEnd, DeployOutcome, DeployParcel, DeployTallies, Deployer,
     DeploymentDetail, DeploymentRow, DeploymentState, HistoryRow, VersionRow, Why,
 };
-use crate::catalog::{Deployed, Rollout};
-use crate::config::{DeploymentSettings, Manifest, TenantPlace};
+use crate::catalog::{self, Deployed, Rollout};
+use crate::config::{DeploymentSettings, Manifest, TenantPlace, TenantRules};
 use crate::control::{
     self, DeployError, Deployment, DeploymentName, HistoryEntry, Registry, Step, Upload, Version,
 };
@@ -72,20 +74,28 @@ impl Deployments {
     /// and what is returned beside it begins again.
     pub(super) fn publish_all(&self, publisher: &Publisher) -> Result<(Change, Vec<Route>)> {
         let names = self.registry.names(None).map_err(|error| anyhow!(error))?;
+        let keys = names.into_iter();
+        let keys = keys.map(|(tenant, name)| (tenant, name.to_string()));
+        self.offer(publisher, keys.collect())
+    }
+
+    /// The same for some of them that are not served.
+    fn offer(&self, publisher: &Publisher, wanted: Vec<Key>) -> Result<(Change, Vec<Route>)> {
         let (mut routes, mut keys, mut canaries) = (Vec::new(), Vec::new(), Vec::new());
-        for (tenant, name) in names {
-            match self.current(&tenant, &name) {
-                Ok(route) => {
-                    match self.before_canary(&tenant, &name, &route) {
+        for key in wanted {
+            self.left_out().remove(&key);
+            match self.current(&key.0, &key.1) {
+                Ok((name, route)) => {
+                    match self.before_canary(&key.0, &name, &route) {
                         Some(before) => {
                             routes.push(before);
                             canaries.push(route);
                         }
                         None => routes.push(route),
                     }
-                    keys.push((tenant, name.to_string()));
+                    keys.push(key);
                 }
-                Err(error) => self.leave_out((tenant, name.to_string()), &error.to_string()),
+                Err(error) => self.leave_out(key, &error.to_string()),
             }
         }
         let (change, unfit) = publisher.publish_fitting(routes)?;
@@ -135,12 +145,13 @@ impl Deployments {
         ))
     }
 
-    fn current(&self, tenant: &str, name: &DeploymentName) -> Result<Route, DeployError> {
-        let published = self.registry.current(tenant, name.as_str())?;
-        let artifact = published.deployment.current.artifact;
+    fn current(&self, tenant: &str, name: &str) -> Result<(DeploymentName, Route), DeployError> {
+        let published = self.registry.current(tenant, name)?;
+        let Deployment { name, current, .. } = published.deployment;
         let place = &self.registry.rules(tenant)?.place;
-        let (manifest, component) = (&published.manifest, &published.component);
-        Ok(route((name, artifact), (manifest, component), place))
+        let what = (&published.manifest, &published.component);
+        let route = route((&name, current.artifact), what, place);
+        Ok((name, route))
     }
 
     fn leave_out(&self, key: Key, why: &str) {
@@ -184,27 +195,26 @@ fn route(
     (manifest, component): (&Manifest, &Precompiled),
     place: &TenantPlace,
 ) -> Route {
-    let own_host = manifest.route.host.clone();
+    let own_host = manifest.route.host.as_deref().map(catalog::host_of);
     let mut route = Route::from(manifest.route.clone());
     route.pattern = place.path(&manifest.route.path);
-    route.hosts = own_host.map_or_else(|| place.hosts.clone(), |host| vec![host]);
+    route.hosts = own_host
+        .clone()
+        .map_or_else(|| place.hosts.clone(), |host| vec![host]);
     route.deployment = Some(Deployed {
         name: name.as_str().into(),
+        host: own_host.map(Into::into),
         path_prefix: place.path_prefix.as_str().into(),
     });
     route.component_compiled(name.as_str(), artifact, component.clone())
 }
 
 impl Deploying {
-    /// For the admin listener.
-    pub(super) fn shared(
-        deployments: Deployments,
-        publishing: &Arc<Publishing>,
-    ) -> Arc<dyn Deployer> {
-        Arc::new(Self {
+    pub(super) fn new(deployments: Deployments, publishing: &Arc<Publishing>) -> Self {
+        Self {
             deployments,
             publishing: Arc::clone(publishing),
-        })
+        }
     }
 
     fn registry(&self) -> &Registry {
@@ -216,14 +226,14 @@ impl Deploying {
     fn publish(
         &self,
         (prepared, is_new): (control::Prepared, bool),
-        target: &ChangeTarget,
+        (target, rules): (&ChangeTarget, &Arc<TenantRules>),
         observe: &mut dyn FnMut(&'static str),
     ) -> Result<DeployOutcome, Declined> {
         let (tenant, name) = (&target.tenant, &target.name);
         let recorder = self.publishing.recorder();
-        let place = &self.registry().rules(tenant)?.place;
         let version = (prepared.name(), prepared.version().artifact);
-        let mut route = route(version, (prepared.manifest(), prepared.component()), place);
+        let what = (prepared.manifest(), prepared.component());
+        let mut route = route(version, what, &rules.place);
         if !is_new {
             // What is brought back is for everybody at once.
             route.canary = None;
@@ -241,6 +251,7 @@ impl Deploying {
             Ok(change)
         };
         let record = || {
+            self.expect_rules(tenant, rules)?;
             let prepared = match superseded.take() {
                 Some(why) => prepared.superseding(why),
                 None => prepared,
@@ -283,6 +294,7 @@ impl Deploying {
         observe: &mut dyn FnMut(&'static str),
     ) -> Result<DeployOutcome, Declined> {
         self.expect(target)?;
+        let rules = self.registry().rules(&target.tenant)?;
         let upload = Upload {
             tenant: &target.tenant,
             name: &target.name,
@@ -294,14 +306,15 @@ impl Deploying {
         let prepared = self.registry().prepare(&upload, &mut |step| {
             word(step).into_iter().for_each(&mut *observe);
         })?;
-        self.publish((prepared, true), target, observe)
+        self.publish((prepared, true), (target, &rules), observe)
     }
 
     fn roll_back_one(&self, target: &ChangeTarget) -> Result<DeployOutcome, Declined> {
         self.expect(target)?;
         let (tenant, name) = (&target.tenant, &target.name);
+        let rules = self.registry().rules(tenant)?;
         let prepared = self.registry().prepare_rollback(tenant, name, &target.by)?;
-        self.publish((prepared, false), target, &mut |_| {})
+        self.publish((prepared, false), (target, &rules), &mut |_| {})
     }
 
     fn delete_one(&self, target: &ChangeTarget) -> Result<u64, Declined> {
@@ -320,6 +333,20 @@ impl Deploying {
             .left_out()
             .remove(&(tenant.clone(), name.clone()));
         Ok(generation)
+    }
+
+    /// Whether a tenant has the rules yet by which its deploy was checked.
+    fn expect_rules(&self, tenant: &str, rules: &Arc<TenantRules>) -> Result<(), Declined> {
+        let now = self.registry().rules(tenant)?;
+        if Arc::ptr_eq(&now, rules) {
+            return Ok(());
+        }
+        Err(Declined {
+            why: Why::Impossible,
+            what: format!("what the tenant {tenant} may deploy was changed meanwhile"),
+            reasons: Vec::new(),
+            right: "trying again, by the rules that hold now".to_owned(),
+        })
     }
 
     /// Says before the work what would be said after it.

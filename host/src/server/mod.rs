@@ -19,6 +19,7 @@ mod succession;
 mod warden;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,6 +32,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 pub use self::builder::Builder;
+use self::deployments::Deploying;
 pub use self::publisher::Replaced;
 use self::publisher::{Change, Publisher, Reason};
 use self::publishing::Publishing;
@@ -38,6 +40,7 @@ pub use self::route::{Route, Source};
 use self::worker::Control;
 use crate::admin::{Admin, Outcome, Status};
 use crate::budget::Budgets;
+use crate::config::TenantRules;
 use crate::dispatch::{Counters, label};
 use crate::metrics::RouteKey;
 use crate::storage::Storage;
@@ -60,6 +63,8 @@ pub struct Server {
     status: Arc<Status>,
     next_worker: AtomicUsize,
     publishing: Arc<Publishing>,
+    /// None where there are no deployments.
+    deploying: Option<Arc<Deploying>>,
     /// The databases that only one process may have open.
     stores: Vec<Storage>,
     budgets: Budgets,
@@ -175,22 +180,39 @@ impl Server {
     }
 
     /// Serves the routes and pages of that description from now on, and no others but deployments,
-    /// which go on, within its limits of tenants. Routes that are as they were go on as if nothing had
-    /// happened. Everything else of the description comes only
-    /// with a new start.
+    /// which go on: within its limits of tenants, by its rules for them, and where these have their
+    /// places. Routes that are as they were go on as if nothing had happened. Everything else of the
+    /// description comes only with a new start.
     ///
     /// # Errors
-    /// When it cannot be served; the message says why, and everything is as it was.
+    /// When it cannot be served, or when a deployment could not be served any more; the message says
+    /// why, and everything is as it was.
     pub async fn reload(&self, description: Builder) -> Result<Replaced> {
-        let (routes, pages) = (description.routes, description.pages);
-        let (budgets, tenants) = (self.budgets.clone(), description.tenants);
-        let replace = move |publisher: &Publisher| {
-            let replaced = publisher.replace(routes, pages)?;
-            // The workers look at them when they get what is served.
-            budgets.replace(tenants);
+        let (budgets, deploying) = (self.budgets.clone(), self.deploying.clone());
+        self.aside(move |publishing| {
+            let rules = description.all_rules();
+            let plan = |publisher: &Publisher| {
+                match &deploying {
+                    Some(deploying) => deploying.check_rules(publisher, &rules)?,
+                    None => check_no_rules(&rules)?,
+                }
+                publisher.replace(description.routes, description.pages, &rules)
+            };
+            let record = || {
+                // The workers look at them when they get what is served.
+                budgets.replace(description.tenants);
+                if let Some(deploying) = &deploying {
+                    deploying.set_rules(rules.clone());
+                }
+                anyhow::Ok(())
+            };
+            let (replaced, ()) = publishing.change(plan, record)?;
+            if let Some(deploying) = &deploying {
+                deploying.serve_left_out();
+            }
             Ok(replaced)
-        };
-        self.change(replace).await
+        })
+        .await
     }
 
     /// Lets everybody follow the canary of a route. `route` needs tenant, host, path and subprotocols.
@@ -298,6 +320,19 @@ impl Drop for Server {
         // A change that is under way must not keep the workers.
         self.publishing.end();
     }
+}
+
+/// Nobody can deploy into a server that keeps nothing.
+fn check_no_rules(rules: &BTreeMap<String, TenantRules>) -> Result<()> {
+    let Some((tenant, rules)) = rules.iter().next() else {
+        return Ok(());
+    };
+    let place = rules.line.map(|line| format!(", line {line}"));
+    bail!(
+        "[tenant.{tenant}.deploy]{}: the server was started without [deployments], which come only with \
+         a new start; right would be `wharf upgrade`, or no such table",
+        place.unwrap_or_default()
+    )
 }
 
 /// What a route is found by.

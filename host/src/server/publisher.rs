@@ -7,7 +7,7 @@
 mod trials;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ use crate::admin::CanaryEnd;
 use crate::catalog::{
     self, AfterTrap, Catalog, CatalogError, Grants, Page, ProgramId, Rollout, RouteId, Target,
 };
+use crate::config::{TenantPlace, TenantRules};
 use crate::digest::Digest;
 use crate::dispatch::Served;
 use crate::guest::{Engine, GuestLimits, Precompiled, Program};
@@ -82,6 +83,12 @@ impl Standing {
     fn is_deployed(&self) -> bool {
         self.route.deployment.is_some()
     }
+
+    /// All versions of a deployment are found where its tenant has its place.
+    fn move_to(&mut self, place: &TenantPlace) {
+        let routes = std::iter::once(&mut self.route).chain(self.trials.routes_mut());
+        routes.for_each(|route| route.move_to(&place.hosts, &place.path_prefix));
+    }
 }
 
 /// Everything that is served.
@@ -135,14 +142,26 @@ impl Publisher {
         (change.served, change.replaced)
     }
 
-    /// Serves these routes and pages, and beside them the deployments that are served already.
-    pub(super) fn replace(&self, routes: Vec<Route>, pages: Vec<(String, Page)>) -> Result<Change> {
+    /// Serves these routes and pages, and beside them the deployments that are served already, each
+    /// where its tenant has its place by these rules.
+    pub(super) fn replace(
+        &self,
+        routes: Vec<Route>,
+        pages: Vec<(String, Page)>,
+        rules: &BTreeMap<String, TenantRules>,
+    ) -> Result<Change> {
         let mut next = self.state.clone();
         let routes = routes.into_iter();
         let standing = routes.map(|route| self.stand(&mut next, route, false));
         let own: Vec<_> = standing.collect::<Result<_>>()?;
         let deployed = self.state.standing.iter().filter(|one| one.is_deployed());
-        next.standing = own.into_iter().chain(deployed.cloned()).collect();
+        let deployed = deployed.cloned().map(|mut standing| {
+            if let Some(rules) = rules.get(&*standing.route.tenant) {
+                standing.move_to(&rules.place);
+            }
+            standing
+        });
+        next.standing = own.into_iter().chain(deployed).collect();
         next.pages = pages;
         self.settle(next)
     }

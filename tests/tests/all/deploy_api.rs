@@ -78,13 +78,7 @@ fn a_reload_keeps_what_is_deployed() {
         harbour.deploy_heir("chat", 1);
         let mut peer = harbour.connect("/acme/chat").await;
         ask(&mut peer, "a", "1 1 1 a").await;
-        harbour.server().signal("HUP");
-        eventually(WAIT, "the reload is told", || {
-            let log = harbour.server().log();
-            let is_told = log.contains("routes and pages read again");
-            is_told.then_some(()).ok_or(log)
-        })
-        .await;
+        harbour.reload().await.unwrap();
         ask(&mut peer, "b", "1 2 2 b").await;
         assert_eq!(harbour.status("localhost", "/acme/chat").await, 101);
         assert_eq!(harbour.status("localhost", "/echo").await, 101);
@@ -263,19 +257,25 @@ fn paths(folder: std::path::PathBuf) -> Vec<std::path::PathBuf> {
     found
 }
 
+/// An upload of acme that is never finished.
+async fn begin_upload(harbour: &Harbour) -> HttpPeer {
+    let mut slow = HttpPeer::connect(harbour.admin()).await;
+    let head = format!(
+        "PUT /v1/tenants/acme/deployments/slow HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         If-None-Match: *\r\nContent-Type: multipart/form-data; boundary=b\r\n\
+         Content-Length: 1000000\r\n\r\n--b\r\n",
+        harbour.acme
+    );
+    slow.send(head).await;
+    slow
+}
+
 #[test]
 fn one_tenant_does_not_keep_others_from_deploying() {
     covers("deploy.fair");
     scenario(async {
         let harbour = Harbour::start(|site| site);
-        let mut slow = HttpPeer::connect(harbour.admin()).await;
-        let head = format!(
-            "PUT /v1/tenants/acme/deployments/slow HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
-             If-None-Match: *\r\nContent-Type: multipart/form-data; boundary=b\r\n\
-             Content-Length: 1000000\r\n\r\n--b\r\n",
-            harbour.acme
-        );
-        slow.send(head).await;
+        let slow = begin_upload(&harbour).await;
         let chat = "/v1/tenants/acme/deployments/chat";
         let busy = eventually(WAIT, "the upload has begun", || {
             let (status, told) = harbour.put((&harbour.acme, chat), ("echo-c", PLAIN), FIRST);
@@ -298,14 +298,7 @@ fn an_upload_that_stands_still_is_cut() {
     covers("deploy.fair");
     scenario(async {
         let harbour = Harbour::start(|site| site);
-        let mut slow = HttpPeer::connect(harbour.admin()).await;
-        let head = format!(
-            "PUT /v1/tenants/acme/deployments/slow HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
-             If-None-Match: *\r\nContent-Type: multipart/form-data; boundary=b\r\n\
-             Content-Length: 1000000\r\n\r\n--b\r\n",
-            harbour.acme
-        );
-        slow.send(head).await;
+        let mut slow = begin_upload(&harbour).await;
         let answer = slow.response_within(Duration::from_secs(20)).await;
         assert_eq!(answer.expect("it is answered").status, 408);
     });

@@ -4,8 +4,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
+use wharf_tests::deadline::eventually;
 use wharf_tests::guests;
 use wharf_tests::http::Head;
 use wharf_tests::peer::{HttpPeer, Peer};
@@ -85,6 +87,28 @@ impl Harbour {
             .args(["serve", "--log-format", "json", "--config"])
             .arg(config);
         self.server = Some(Child::spawn(Folder::new(), command));
+    }
+
+    /// Lets it read again what has changed; or what it says against that.
+    pub(crate) async fn reload(&self) -> Result<(), String> {
+        let told = |log: &str| log.matches(READ).count() + log.matches(KEPT).count();
+        let before = told(&self.server().log());
+        self.folder.write("wharf.toml", self.site.toml());
+        self.server().signal("HUP");
+        let look = || {
+            let log = self.server().log();
+            match told(&log) > before {
+                true => Ok(log),
+                false => Err(log),
+            }
+        };
+        let (log, _) = eventually(RELOADED_WITHIN, "the reload is told", look).await;
+        let is_told = |line: &&str| line.contains(READ) || line.contains(KEPT);
+        let last = log.lines().rfind(is_told).unwrap_or_default();
+        match last.contains(READ) {
+            true => Ok(()),
+            false => Err(last.to_owned()),
+        }
     }
 
     /// Changes what the next start reads.
@@ -230,6 +254,12 @@ impl Harbour {
         peer.exchange(&head).await.status
     }
 }
+
+/// What the log says of a reload.
+const READ: &str = "routes and pages read again";
+const KEPT: &str = "nothing is changed, what was served goes on";
+/// On a machine with other things to do.
+const RELOADED_WITHIN: Duration = Duration::from_secs(10);
 
 /// What comes before a server whose writes may fail: else the first one would end it.
 pub(crate) const HEEDLESS: &str = "trap '' XFSZ;";

@@ -26,6 +26,7 @@ mod deploy_api;
 mod deploy_canary;
 mod deploy_faults;
 mod deploy_harbour;
+mod deploy_reload;
 mod deploy_serving;
 mod deployments;
 mod disk;

@@ -122,6 +122,14 @@ pub(crate) const OPERATING: &[Promise] = &[
         "a deployment's canary that fails is taken back though the disk fails, and that is recorded when the disk works again; a promotion or a deploy that cannot be recorded changes nothing",
     ),
     behaviour(
+        "deploy.tenants-reload",
+        "SIGHUP changes hosts, path prefix, rules and signers of tenants: what they have deployed moves under open sockets, canaries too; what could not be served is served when it can be",
+    ),
+    behaviour(
+        "deploy.tenants-reload-refused",
+        "a reload that contradicts itself, or by which a deployment could not be served any more, is refused whole, with the line and what would be right",
+    ),
+    behaviour(
         "deploy.counted",
         "the metrics say for each tenant how often versions were deployed, refused, rolled back by hand or by themselves, promoted and deleted",
     ),

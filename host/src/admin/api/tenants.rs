@@ -86,7 +86,7 @@ pub(super) async fn one(office: &Office, tenant: &str) -> Answer {
 pub(super) async fn names(office: &Office) -> Result<Vec<Arc<str>>, super::Refusal> {
     let routes = routes(office).await?.into_iter();
     let mut names: Vec<_> = routes.map(|(tenant, _)| tenant).collect();
-    names.extend(office.tenants.iter().map(|name| Arc::from(name.as_str())));
+    names.extend(office.budgets.named());
     names.sort_unstable();
     names.dedup();
     Ok(names)

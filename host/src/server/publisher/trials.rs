@@ -119,6 +119,13 @@ impl Trials {
         on_trial.chain(given_up).any(|kept| kept == build)
     }
 
+    /// The routes of all versions that they know.
+    pub(super) fn routes_mut(&mut self) -> impl Iterator<Item = &mut catalog::Route> {
+        let on_trial = self.canary.iter_mut().chain(&mut self.watch);
+        let given_up = self.given_up.iter_mut().map(|((route, _), _)| route);
+        on_trial.map(|one| &mut one.version.0).chain(given_up)
+    }
+
     /// The generation of its canary.
     pub(super) fn generation(&self) -> Option<u64> {
         self.canary.as_ref().map(|one| one.version.0.generation)
@@ -431,6 +438,16 @@ impl Publisher {
             let is_named = deployed.is_some_and(|deployed| *deployed.name == *deployment);
             let is_it = *route.tenant == *tenant && is_named;
             is_it && stage == Stage::Canary
+        })
+    }
+
+    /// The deployments that are served, by tenant and name; and whether a version of each is on trial.
+    pub(in crate::server) fn deployed(&self) -> impl Iterator<Item = (&str, &str, bool)> {
+        self.state.standing.iter().filter_map(|standing| {
+            let deployed = standing.route.deployment.as_ref()?;
+            let trials = &standing.trials;
+            let is_tried = trials.canary.is_some() || trials.watch.is_some();
+            Some((&*standing.route.tenant, &*deployed.name, is_tried))
         })
     }
 
