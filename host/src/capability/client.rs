@@ -84,13 +84,12 @@ enum Error {
     NotWebSocket,
 }
 
-impl Error {
-    /// `max` is the limit that the caller has met, if it met one.
-    fn new(error: OutboundError, max: usize) -> Self {
+impl From<OutboundError> for Error {
+    fn from(error: OutboundError) -> Self {
         match error {
             OutboundError::NotGranted => Self::NotGranted,
             OutboundError::AddressProhibited => Self::AddressProhibited,
-            OutboundError::TooMany => Self::TooMany(max as u64),
+            OutboundError::TooMany(max) => Self::TooMany(max),
             OutboundError::NameNotFound => Self::NameNotFound,
             OutboundError::Refused | OutboundError::Unreachable => Self::Unreachable,
             OutboundError::ConnectTimeout
@@ -151,7 +150,7 @@ fn connect<T: HostView>(
 fn prepare(around: &Surroundings, url: &str, options: Options) -> Result<Opening, Error> {
     let (is_secure, authority, path) = parts(url).ok_or(Error::InvalidUrl)?;
     let target = Target::of_websocket(&around.route.grants, authority, is_secure);
-    let target = target.map_err(|error| Error::new(error, 0))?;
+    let target = target?;
     let offered: usize = options.subprotocols.iter().map(String::len).sum();
     if offered > SUBPROTOCOLS_BYTES_MAX {
         return Err(Error::InvalidSubprotocol);
@@ -205,22 +204,19 @@ fn nonce() -> [u8; 16] {
 /// Opens a connection, and has a session made of it.
 async fn open(around: &Surroundings, opening: Opening) -> Answer {
     let outbound = &around.services.outbound;
-    let (tenant, settings) = (&around.route.tenant, outbound.settings());
-    let of_instance = settings.instance_websockets_max;
+    let tenant = &around.route.tenant;
+    let of_instance = outbound.settings().instance_websockets_max;
     if around.members.count_opened() >= of_instance {
         return Err(Error::TooMany(of_instance as u64));
     }
-    let place = outbound.websocket_place(tenant);
-    let place = place.map_err(|error| Error::new(error, settings.tenant_websockets_max))?;
-    let of_tenant = settings.tenant_connections_max;
-    let attempt = outbound.place(tenant);
-    let attempt = attempt.map_err(|error| Error::new(error, of_tenant))?;
+    let place = outbound.websocket_place(tenant)?;
+    let attempt = outbound.place(tenant)?;
     let authority = opening.target.to_string();
     let opened = outbound.open(opening, attempt).await;
     let opened = opened.map_err(|error| {
         let (route, tenant) = (&around.route.pattern, Arc::clone(tenant));
         tracing::debug!(%authority, route, %tenant, "a WebSocket was not opened: {error}");
-        Error::new(error, 0)
+        Error::from(error)
     })?;
     let (answer, session) = oneshot::channel();
     let launched = around.services.launches.send(Launch {

@@ -10,8 +10,8 @@ pub(crate) enum OutboundError {
     NotGranted,
     /// All addresses of the host are private or set aside.
     AddressProhibited,
-    /// The tenant has as many connections as it may have.
-    TooMany,
+    /// The tenant has so many connections, which is as many as it may have.
+    TooMany(u64),
     /// What the request says cannot be sent.
     InvalidRequest,
     /// The request's bodies under way have more than so many bytes.
@@ -55,7 +55,12 @@ impl fmt::Display for OutboundError {
         let words = match self {
             Self::NotGranted => "this host and port were not granted",
             Self::AddressProhibited => "the host's addresses are private",
-            Self::TooMany => "the tenant has as many connections as it may have",
+            Self::TooMany(max) => {
+                return write!(
+                    formatter,
+                    "the tenant has {max} connections, as many as it may"
+                );
+            }
             Self::InvalidRequest => "the request cannot be sent",
             Self::RequestTooLarge(max) => {
                 return write!(formatter, "the request has more than {max} bytes");

@@ -121,10 +121,11 @@ impl Outbound {
         });
         let limits = places.budget.limits();
         let (taken, own_max, every_max) = which(places, &limits, &shared.settings);
+        let max = own_max.unwrap_or(every_max as u64);
         // Only taken under the lock, so nobody comes in between.
-        if taken.load(Ordering::Relaxed) as u64 >= own_max.unwrap_or(every_max as u64) {
+        if taken.load(Ordering::Relaxed) as u64 >= max {
             places.budget.hit(Limit::Outbound);
-            return Err(OutboundError::TooMany);
+            return Err(OutboundError::TooMany(max));
         }
         taken.fetch_add(1, Ordering::Relaxed);
         Ok(Place(Arc::new(Taken(Arc::clone(taken)))))
@@ -246,15 +247,15 @@ mod tests {
         let outbound = Outbound::new(settings, budgets).expect("nothing can fail");
         let (loud, calm): (Arc<str>, Arc<str>) = ("loud".into(), "calm".into());
         let mute = outbound.place(&"mute".into());
-        assert_eq!(mute.err(), Some(OutboundError::TooMany), "its own limit");
+        assert_eq!(mute.err(), Some(OutboundError::TooMany(0)), "its own limit");
         let first = outbound.place(&loud);
         let _second = outbound.place(&loud).expect("there are two");
-        assert_eq!(outbound.place(&loud).err(), Some(OutboundError::TooMany));
+        assert_eq!(outbound.place(&loud).err(), Some(OutboundError::TooMany(2)));
         assert!(outbound.place(&calm).is_ok());
         let websocket = outbound.websocket_place(&loud);
         assert!(websocket.is_ok(), "they are counted apart");
         let another = outbound.websocket_place(&loud).err();
-        assert_eq!(another, Some(OutboundError::TooMany));
+        assert_eq!(another, Some(OutboundError::TooMany(1)));
         drop(first);
         assert!(outbound.place(&loud).is_ok());
     }

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData as _, SigningKey as _};
 use serde_json::json;
 use wharf_tests::deadline::{eventually, scenario};
 use wharf_tests::figure::figure;
@@ -301,6 +303,68 @@ fn an_upload_that_stands_still_is_cut() {
         let mut slow = begin_upload(&harbour).await;
         let answer = slow.response_within(Duration::from_secs(20)).await;
         assert_eq!(answer.expect("it is answered").status, 408);
+    });
+}
+
+#[test]
+fn where_there_are_signers_a_deploy_has_to_be_signed() {
+    covers("deploy.signed-api");
+    scenario(async {
+        let key = || KeyPair::generate_for(&PKCS_ED25519).expect("a key");
+        let (right, other, wrong) = (key(), key(), key());
+        let public = |key: &KeyPair| BASE64_STANDARD.encode(key.der_bytes());
+        let harbour = Harbour::start(|site| {
+            let signers = [&*public(&right), &*public(&other)];
+            site.section("tenant.acme.deploy", "signers", signers)
+        });
+        let signature = |key: &KeyPair, guest: &str| {
+            let digest = wharf::Digest::of(&guests::bytes(guest));
+            key.sign(digest.as_bytes()).expect("it signs")
+        };
+        let path = "/v1/tenants/acme/deployments/chat";
+        let echo = ("echo", PLAIN);
+        let put = |signature: Option<&[u8]>, header: &str| {
+            let file = signature.map(|bytes| harbour.write("chat.sig", bytes));
+            let part = file.map(|file| format!("signature=@{}", file.display()));
+            let more: Vec<&str> = part.iter().flat_map(|part| ["-F", part]).collect();
+            harbour.put_with((&harbour.acme, path), echo, header, &more)
+        };
+        let of_another = signature(&right, "echo-c");
+        let mut flipped = signature(&right, "echo");
+        flipped[7] ^= 1;
+        for (what, signed) in [
+            ("none", None),
+            ("by another key", Some(signature(&wrong, "echo"))),
+            ("of another component", Some(of_another)),
+            ("a flipped bit", Some(flipped)),
+            ("of no length", Some(vec![7; 63])),
+        ] {
+            let (status, told) = put(signed.as_deref(), FIRST);
+            assert!(matches!(status, 400 | 403), "{what}: {status} {told}");
+            let text = told["error"].to_string();
+            assert!(
+                text.contains("signature") || text.contains("signed"),
+                "{what}: {text}"
+            );
+        }
+        assert_eq!(harbour.status("localhost", "/acme/").await, 404);
+        for (key, header, expect) in [(&right, FIRST, 201), (&other, "If-Match: \"1\"", 200)] {
+            let (status, told) = put(Some(&signature(key, "echo")), header);
+            assert_eq!(status, expect, "{told}");
+            assert_eq!(told["deployment"]["signed_by"], public(key), "{told}");
+        }
+        assert_eq!(harbour.status("localhost", "/acme/").await, 101);
+        // The command sends it, too; as bytes, or as base64.
+        let guest = guests::path("echo").display().to_string();
+        let manifest = harbour.write("m.toml", PLAIN).display().to_string();
+        let text = BASE64_STANDARD.encode(signature(&right, "echo"));
+        let file = harbour.write("chat.sig", text).display().to_string();
+        let arguments = ["deploy", &guest, "--manifest", &manifest, "--name", "chat"];
+        let error = harbour.wharf(&harbour.acme, &arguments).unwrap_err();
+        assert!(error.contains("sign"), "{error}");
+        let signed = [&arguments[..], &["--signature", &file]].concat();
+        let told = harbour.wharf(&harbour.acme, &signed).unwrap();
+        assert!(told.contains("generation 3"), "{told}");
     });
 }
 

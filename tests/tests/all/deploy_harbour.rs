@@ -161,8 +161,19 @@ impl Harbour {
     pub(crate) fn put(
         &self,
         (token, path): (&str, &str),
+        parts: (&str, &str),
+        header: &str,
+    ) -> (u16, Value) {
+        self.put_with((token, path), parts, header, &[])
+    }
+
+    /// The same with further arguments of curl.
+    pub(crate) fn put_with(
+        &self,
+        (token, path): (&str, &str),
         (guest, manifest): (&str, &str),
         header: &str,
+        more: &[&str],
     ) -> (u16, Value) {
         let manifest = self.write("manifest.toml", manifest);
         let component = match guest.contains('/') {
@@ -174,7 +185,7 @@ impl Harbour {
         let arguments = [
             "-X", "PUT", "-F", &component, "-F", &manifest, "--header", header,
         ];
-        self.curl(token, &arguments, path)
+        self.curl(token, &[&arguments, more].concat(), path)
     }
 
     /// Runs a `wharf` command against it.

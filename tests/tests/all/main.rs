@@ -59,6 +59,7 @@ mod sleep;
 mod storage;
 mod strangers;
 mod swap;
+mod tenant_limits;
 mod timers;
 mod topics;
 mod topics_recovery;

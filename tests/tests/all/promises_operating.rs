@@ -227,6 +227,26 @@ pub(crate) const OPERATING: &[Promise] = &[
         "a tenant whose queues are full is not read",
     ),
     behaviour("budgets.reload", "limits of tenants hold from a reload on"),
+    behaviour(
+        "budgets.overrides",
+        "what a tenant may store, log and connect to is less or more than every tenant may, as its own limits say",
+    ),
+    behaviour(
+        "budgets.topics",
+        "over its topics a tenant's subscriptions to further ones are refused, and its others go on",
+    ),
+    behaviour(
+        "budgets.turns",
+        "conversations of a tenant that spins wait for their turn: those of others are answered in between, and its own have their turns, too",
+    ),
+    behaviour(
+        "deploy.signed-api",
+        "where a tenant has signers a deploy over the API needs a signature by one of them: without one, by another key or over another component it is refused",
+    ),
+    behaviour(
+        "deploy.upgrade",
+        "an upgrade takes deployments along: open sockets drain in the old process, the new one serves and takes deploys",
+    ),
     fault(
         "deploy.live",
         "deploy over the API while clients are connected: sockets stay open, state is handed over; rollback at once; the last acknowledged version after a restart",

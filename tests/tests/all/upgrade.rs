@@ -13,6 +13,7 @@ use serde_json::Value;
 use wharf_tests::deadline::{STEP, alone, eventually, scenario, within};
 use wharf_tests::figure::figure;
 use wharf_tests::frame::Frame;
+use wharf_tests::guests;
 use wharf_tests::http::Head;
 use wharf_tests::peer::{Incoming, Peer};
 use wharf_tests::process::Process;
@@ -20,7 +21,11 @@ use wharf_tests::server::{Child, binary, run};
 use wharf_tests::site::{Folder, Mount, Site};
 use wharf_tests::stream::{Dial, Stream};
 
+use crate::deploy_harbour::{ask, heir};
 use crate::promises::covers;
+
+/// What the last sessions of a process may take that is ended: they leave one after the other.
+const LEAVE: Duration = Duration::from_secs(40);
 
 /// Servers that take each other's place. The harness ends the first; this ends the others.
 struct Chain {
@@ -370,6 +375,77 @@ fn the_new_process_tells_what_is_left_in_the_old_one() {
             while !chain.status().await["predecessor_sessions"].is_null() {}
         })
         .await;
+    });
+}
+
+#[test]
+fn deployments_go_over_to_the_successor() {
+    covers("deploy.upgrade");
+    scenario(async {
+        let site = Site::echo()
+            .workers(2)
+            .section("deployments", "path", "deployments")
+            .section(
+                "tenant.acme.deploy",
+                "grants",
+                wharf_tests::site::Value::Table,
+            );
+        let (folder, manifests) = (Folder::new(), Folder::new());
+        let mut chain = Chain::start(folder, &site);
+        let deploy = async |name: &str, manifest: String| {
+            let manifest = manifests.write("m.toml", manifest);
+            let (manifest, guest) = (manifest.display().to_string(), guests::path("heir"));
+            let guest = guest.display().to_string();
+            let what = ["deploy", &guest, "--manifest", &manifest, "--name", name];
+            let told = chain
+                .wharf(&[&what[..], &["--tenant", "acme"]].concat())
+                .await;
+            told.unwrap_or_else(|error| panic!("{error}\n{}", chain.first.log()))
+        };
+        deploy("chat", heir("chat", 1)).await;
+        // With an instance for each key, which is in one process only.
+        let rooms = "[route]\npath = \"/rooms/{room}\"\ninstance = \"{room}\"\n";
+        deploy("rooms", format!("{rooms}[route.config]\nversion = \"1\"\n")).await;
+        let mut own = Peer::connect(chain.address(), "/acme/chat").await;
+        ask(&mut own, "a", "1 1 1 a").await;
+        let mut shared = Peer::connect(chain.address(), "/acme/rooms/a").await;
+        ask(&mut shared, "a", "1 1 1 a").await;
+        let (answer, _) = tokio::join!(shared.expect_close(1012), chain.upgrade(&[]));
+        assert_eq!(answer, "restarting");
+        // The old process serves the session that it has, the new one whoever comes.
+        ask(&mut own, "b", "1 2 2 b").await;
+        for path in ["/acme/chat", "/acme/rooms/a"] {
+            let mut new = Peer::connect(chain.address(), path).await;
+            ask(&mut new, "x", "1 1 1 x").await;
+            new.leave(1000).await;
+        }
+        // The registry is the new one's: it takes deploys, and who is in the old process stays there.
+        let told = deploy("chat", heir("chat", 2)).await;
+        assert!(told.contains("generation 2"), "{told}");
+        let mut new = Peer::connect(chain.address(), "/acme/chat").await;
+        ask(&mut new, "a", "2 1 1 a").await;
+        ask(&mut own, "c", "1 3 3 c").await;
+        // By a signal to whoever serves; with it the first process ends, and asks its last to come again.
+        let kill = format!("kill -USR2 {}", chain.serving.get());
+        let sent = Command::new("sh").args(["-c", &kill]).status().unwrap();
+        assert!(sent.success(), "{sent}");
+        assert_eq!(own.expect_close_within(1012, LEAVE).await, "restarting");
+        within(STEP, "another process", async {
+            loop {
+                let process = chain.status().await["process"].as_u64().unwrap();
+                if process != u64::from(chain.serving.get()) {
+                    return chain.note(&process.into());
+                }
+            }
+        })
+        .await;
+        ask(&mut new, "b", "2 2 2 b").await;
+        let mut last = Peer::connect(chain.address(), "/acme/chat").await;
+        ask(&mut last, "a", "2 1 1 a").await;
+        let told = deploy("chat", heir("chat", 3)).await;
+        assert!(told.contains("generation 3"), "{told}");
+        let status = chain.first.exit_within(STEP).await;
+        assert!(status.success(), "{status}");
     });
 }
 

@@ -11,7 +11,7 @@ impl From<OutboundError> for ErrorCode {
         match error {
             OutboundError::NotGranted => Self::HttpRequestDenied,
             OutboundError::AddressProhibited => Self::DestinationIpProhibited,
-            OutboundError::TooMany => Self::ConnectionLimitReached,
+            OutboundError::TooMany(_) => Self::ConnectionLimitReached,
             OutboundError::InvalidRequest => Self::HttpRequestUriInvalid,
             OutboundError::RequestTooLarge(max) => Self::HttpRequestBodySize(Some(max)),
             // The last two are answers to WebSockets only.

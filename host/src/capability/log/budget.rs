@@ -34,8 +34,8 @@ impl Budget {
 
     /// Takes a line of so many bytes, envelope and all, within limits that may have changed.
     pub(super) fn admit(&mut self, limits: &LogLimits, bytes: u64, now: Instant) -> Admitted {
-        self.bytes.per_second_max = limits.tenant_bytes_per_second_max;
-        self.lines.per_second_max = limits.tenant_lines_per_second_max;
+        self.bytes.set(limits.tenant_bytes_per_second_max);
+        self.lines.set(limits.tenant_lines_per_second_max);
         self.bytes.fill(now);
         self.lines.fill(now);
         if self.bytes.left >= bytes && self.lines.left >= 1 {
@@ -72,6 +72,12 @@ impl Bucket {
             left: per_second_max,
             filled_at: now,
         }
+    }
+
+    /// Other limits hold at once: what is left beyond them is gone.
+    fn set(&mut self, per_second_max: u64) {
+        self.per_second_max = per_second_max;
+        self.left = self.left.min(per_second_max);
     }
 
     fn fill(&mut self, now: Instant) {
@@ -141,6 +147,17 @@ mod tests {
         let later = start + Duration::from_millis(500);
         assert_eq!(admitted(&mut budget, later), 50);
         assert_eq!(budget.take_dropped(), 9_850);
+    }
+
+    #[test]
+    fn other_limits_hold_at_once() {
+        let start = Instant::now();
+        let mut budget = budget(1 << 30, 100, start);
+        budget.0.tenant_lines_per_second_max = 3;
+        assert_eq!(admitted(&mut budget, start), 3);
+        budget.0.tenant_lines_per_second_max = 100;
+        let later = start + Duration::from_millis(100);
+        assert_eq!(admitted(&mut budget, later), 10);
     }
 
     #[test]

@@ -134,11 +134,12 @@ struct TenantLog {
 impl TenantLog {
     fn new(tenant: Arc<TenantBudget>, limits: &Arc<LogLimits>) -> Arc<Self> {
         let (readers, _) = broadcast::channel(READER_LINES_MAX);
+        let own = limits_of(&tenant, limits);
         Arc::new(Self {
             name: Arc::clone(tenant.tenant()),
             limits: Arc::clone(limits),
             tenant,
-            budget: Mutex::new(Budget::new(limits, Instant::now())),
+            budget: Mutex::new(Budget::new(&own, Instant::now())),
             readers,
         })
     }
@@ -149,15 +150,7 @@ impl TenantLog {
 
     /// Whether a line may be logged. The first that may not has the count of all told later.
     fn admit(self: &Arc<Self>, bytes: u64) -> bool {
-        let own = self.tenant.limits();
-        let limits = LogLimits {
-            tenant_bytes_per_second_max: own
-                .log_bytes_per_second_max
-                .unwrap_or(self.limits.tenant_bytes_per_second_max),
-            tenant_lines_per_second_max: own
-                .log_lines_per_second_max
-                .unwrap_or(self.limits.tenant_lines_per_second_max),
-        };
+        let limits = limits_of(&self.tenant, &self.limits);
         let admitted = self.budget().admit(&limits, bytes, Instant::now());
         if admitted != Admitted::Yes {
             self.tenant.hit(Limit::Log);
@@ -178,6 +171,19 @@ impl TenantLog {
         let dropped = self.budget().take_dropped();
         let tenant = &*self.name;
         tracing::warn!(target: TARGET, tenant, dropped, "lines dropped: more than the tenant may log");
+    }
+}
+
+/// What holds for a tenant now: its own limits, and `every` where it has none.
+fn limits_of(tenant: &TenantBudget, every: &LogLimits) -> LogLimits {
+    let own = tenant.limits();
+    LogLimits {
+        tenant_bytes_per_second_max: own
+            .log_bytes_per_second_max
+            .unwrap_or(every.tenant_bytes_per_second_max),
+        tenant_lines_per_second_max: own
+            .log_lines_per_second_max
+            .unwrap_or(every.tenant_lines_per_second_max),
     }
 }
 
