@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use wharf::Registry;
 use wharf_tests::crowd::Crowd;
 use wharf_tests::deadline::{alone, within};
 use wharf_tests::figure::figure;
@@ -19,10 +18,11 @@ use wharf_tests::http::Head;
 use wharf_tests::meter::Latencies;
 use wharf_tests::peer::{Incoming, Peer};
 use wharf_tests::server::Child;
-use wharf_tests::site::{Folder, Mount, Site};
+use wharf_tests::site::{Mount, Site};
 use wharf_tests::stream::{Dial, Stream};
 
-use crate::deployments::{functions, settings, upload};
+use crate::deploy_harbour::Harbour;
+use crate::deployments::functions;
 use crate::promises::covers;
 use crate::village::ended;
 
@@ -39,11 +39,10 @@ fn asked(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
 
-fn site() -> Site {
+fn chaos(site: Site) -> Site {
     let of =
         |tenant: &str, guest: &str| Mount::new(&format!("/{tenant}"), guest).set("tenant", tenant);
-    let site = Site::new()
-        .workers(2)
+    let site = site
         .mount(of("spins", "hostile").guest("cpu_per_call", "500ms"))
         .mount(of("floods", "echo").shared())
         .mount(of("bombs", "hostile"))
@@ -96,16 +95,23 @@ async fn write_was_cut(peer: &mut Peer, answers: &mut u64) -> bool {
     false
 }
 
-/// Deploys components that are bad for compilers; how many were refused.
-fn compile_bombs(stop: &AtomicBool) -> u64 {
-    let folder = Folder::new();
-    let registry = Registry::open(settings(&folder)).unwrap();
+/// Uploads components that are bad for compilers, one after the other, to the server whose tenants are
+/// measured; how many it refused.
+fn compile_bombs(harbour: &Harbour, stop: &AtomicBool) -> u64 {
     let arithmetic = [0x20, 0, 0x41, 3, 0x6c, 0x41, 7, 0x6a, 0x21, 0];
-    let bomb = functions(7, &arithmetic.repeat(700_000));
+    let bomb = harbour.write("bomb.wasm", functions(7, &arithmetic.repeat(700_000)));
+    let (bomb, manifest) = (bomb.display().to_string(), "[route]\npath = \"/\"\n");
+    let path = "/v1/tenants/bolt/deployments/bomb";
     let mut refused = 0;
     while !stop.load(Ordering::Relaxed) {
-        let deployed = registry.deploy(&upload("bomb", &bomb), 0, &mut |_| {});
-        deployed.map(drop).expect_err("it is a bomb");
+        let parts = (&*bomb, manifest);
+        let (status, told) = harbour.put((&harbour.bolt, path), parts, "If-None-Match: *");
+        assert_eq!(status, 422, "it is a bomb: {told}");
+        let what = told["error"]["what"].as_str().unwrap_or_default();
+        assert!(
+            what.contains("compile_memory_bytes_max") || what.contains("compile_cpu_max"),
+            "{told}"
+        );
         refused += 1;
     }
     refused
@@ -116,7 +122,8 @@ fn tenants_that_misbehave_hold_nobody_up() {
     covers("chaos.tenants");
     alone(async {
         let time = Duration::from_secs(asked("WHARF_CHAOS_SECONDS", 3));
-        let server = Child::start(&site());
+        let harbour = Arc::new(Harbour::start(chaos));
+        let server = harbour.server();
         let address = server.address;
         let mut crowds = Vec::new();
         for number in 0..CALM {
@@ -144,11 +151,9 @@ fn tenants_that_misbehave_hold_nobody_up() {
         for _ in 0..FLOODERS {
             floods.spawn(flood(address, until));
         }
-        // The server keeps no deployments here: what a bomb does to its neighbours is what the
-        // compiler's process does, which is the same whoever starts it.
         let stop = Arc::new(AtomicBool::new(false));
-        let stopping = Arc::clone(&stop);
-        let bombs = std::thread::spawn(move || compile_bombs(&stopping));
+        let (uploading, stopping) = (Arc::clone(&harbour), Arc::clone(&stop));
+        let bombs = std::thread::spawn(move || compile_bombs(&uploading, &stopping));
         let beside = measure(time).await;
         stop.store(true, Ordering::Relaxed);
         let mut flooded = 0;
@@ -166,7 +171,7 @@ fn tenants_that_misbehave_hold_nobody_up() {
         figure(
             "chaos.tenants",
             format!(
-                "{CALM} tenants of ten, alone: {before}; beside one that spins in {SPINNERS} instances, one that floods ({flooded} answers), one that bombs memory and one that compiles {bombs} bombs, for {time:?}: {beside}; afterwards: {after}"
+                "{CALM} tenants of ten, alone: {before}; beside one that spins in {SPINNERS} instances, one that floods ({flooded} answers), one that bombs memory and one that uploads {bombs} bombs, for {time:?}: {beside}; afterwards: {after}"
             ),
         );
         // A compiler, the spinner and all clients share the cores with the server here.
