@@ -6,7 +6,7 @@
 //! its weight, and everything else of the worker that is ready runs in between. So whoever uses
 //! little waits for one turn at most, however many spin.
 //!
-//! CPU time is counted in ticks: an epoch that ends while a guest runs is its tenant's. A call that
+//! CPU time is counted in epochs: one that ends while a guest runs is its tenant's. A call that
 //! takes a hundredth of an epoch meets its end in one of a hundred cases, so the sum is right without
 //! reading a clock for any of them. Never shared between threads; calls nobody but wakers.
 
@@ -19,10 +19,8 @@ use std::time::{Duration, Instant};
 
 /// What is looked back on to see who uses much.
 const WINDOW: Duration = Duration::from_millis(32);
-/// Ticks of a window in which nothing but guests ran.
-const WINDOW_TICKS: u64 = 32;
-/// What one tick is worth to a tenant of weight one.
-const TICK: u64 = 1 << 20;
+/// What a microsecond is worth to a tenant of weight one.
+const MICROSECOND: u64 = 1 << 10;
 /// How often the rest of the worker has its turn before a guest goes on: first its sockets are read,
 /// then the instances run that what was read is for.
 const ROUNDS_BETWEEN: u8 = 2;
@@ -68,7 +66,7 @@ impl Turns {
             number,
             weight: Cell::new(weight),
             window: Cell::new(0),
-            ticks: Cell::new(0),
+            used_us: Cell::new(0),
             is_over: Cell::new(false),
             is_greedy: Cell::new(false),
             virtual_time: Cell::new(0),
@@ -119,12 +117,12 @@ pub(crate) struct Share {
     weight: Cell<u32>,
     /// The window that what follows is about.
     window: Cell<u64>,
-    ticks: Cell<u64>,
+    used_us: Cell<u64>,
     /// It has used more than its share in this window.
     is_over: Cell<bool>,
     /// It has in this window or the one before: its calls wait for their turns.
     is_greedy: Cell<bool>,
-    /// Ticks for its weight.
+    /// Time for its weight.
     virtual_time: Cell<u64>,
     waiting: RefCell<VecDeque<Rc<Waiter>>>,
 }
@@ -159,21 +157,22 @@ impl Share {
     }
 
     /// An epoch ended while a guest of the tenant ran.
-    pub(crate) fn tick(&self) {
-        self.tick_at(self.turns.origin.elapsed());
+    pub(crate) fn tick(&self, epoch: Duration) {
+        self.tick_at(self.turns.origin.elapsed(), epoch);
     }
 
-    fn tick_at(&self, now: Duration) {
+    fn tick_at(&self, now: Duration, epoch: Duration) {
         let weight = u64::from(self.weight.get());
+        let epoch = epoch.as_micros() as u64;
         self.turns.look_at(now);
         self.turns.last.set(self.number);
         self.enter_window();
-        self.ticks.set(self.ticks.get() + 1);
-        self.virtual_time
-            .set(self.virtual_time.get() + TICK / weight);
+        self.used_us.set(self.used_us.get() + epoch);
+        let worth = epoch * MICROSECOND / weight;
+        self.virtual_time.set(self.virtual_time.get() + worth);
         let active = self.turns.active_weight.get();
         // Alone it may have everything.
-        if active > weight && self.ticks.get() * active > WINDOW_TICKS * weight {
+        if active > weight && self.used_us.get() * active > WINDOW.as_micros() as u64 * weight {
             self.is_over.set(true);
             self.is_greedy.set(true);
         }
@@ -188,7 +187,7 @@ impl Share {
         turns
             .active_weight
             .set(turns.active_weight.get() + u64::from(self.weight.get()));
-        self.ticks.set(0);
+        self.used_us.set(0);
         let was_over = self.is_over.replace(false);
         self.is_greedy.set(was_over && before + 1 == window);
     }
@@ -290,7 +289,7 @@ mod tests {
         let only = turns.share(100);
         for now in 0..1_000 {
             assert!(only.may_begin());
-            only.tick_at(at(now));
+            only.tick_at(at(now), at(1));
         }
     }
 
@@ -302,12 +301,26 @@ mod tests {
         for now in 0..1_000 {
             assert!(calm.may_begin(), "at {now}");
             waited += u32::from(!loud.is_greedy());
-            loud.tick_at(at(now));
+            loud.tick_at(at(now), at(1));
         }
         assert!(waited < 40, "it was noticed late: {waited}");
         loud.turns.look_at(at(1_100));
         loud.enter_window();
         assert!(!loud.is_greedy());
+    }
+
+    #[test]
+    fn short_epochs_count_for_less() {
+        let turns = Turns::new();
+        let [loud, calm] = [100, 100].map(|weight| turns.share(weight));
+        for quarter in 0..400 {
+            let now = Duration::from_micros(250 * quarter);
+            assert!(calm.may_begin() && !loud.is_greedy(), "at {now:?}");
+            // Two of five are less than half.
+            if quarter % 5 < 2 {
+                loud.tick_at(now, Duration::from_micros(250));
+            }
+        }
     }
 
     #[test]
@@ -319,8 +332,8 @@ mod tests {
             small.enter_window();
             // A third is more than a quarter, two thirds are less than three.
             match now % 3 {
-                0 => small.tick_at(at(now)),
-                _ => large.tick_at(at(now)),
+                0 => small.tick_at(at(now), at(1)),
+                _ => large.tick_at(at(now), at(1)),
             }
             if now > 64 {
                 assert!(small.is_greedy(), "at {now}");
@@ -343,7 +356,7 @@ mod tests {
                     tokio::task::spawn_local(async move {
                         loop {
                             let turn = share.turn().await;
-                            share.tick();
+                            share.tick(at(1));
                             had[tenant].set(had[tenant].get() + 1);
                             drop(turn);
                         }

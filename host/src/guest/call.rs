@@ -1,6 +1,6 @@
 //! The deadlines of one call into a guest, held outside of its Store.
 //!
-//! CPU time is counted at epochs, which come every millisecond while a guest runs: a call that is
+//! CPU time is counted at epochs, which come every millisecond or oftener while a guest runs: a call that is
 //! over within two of them is not interrupted, unless its tenant has used more than its share; a
 //! longer one waits for its turn at each. Wall time is a timer that is armed only if the call is not over when it first waits.
 
@@ -17,7 +17,7 @@ use std::time::Duration;
 use send_wrapper::SendWrapper;
 use wasmtime::UpdateDeadline;
 
-use super::ticker::{ShardIndex, TICK, Ticker};
+use super::ticker::{Pace, ShardIndex, Ticker};
 use crate::budget::{Share, Turn};
 use crate::clock::thread_cpu_time;
 
@@ -35,19 +35,21 @@ pub(super) struct CpuMeter {
     yielding: AtomicBool,
     /// Whose it is. A Store never leaves its thread.
     share: SendWrapper<Rc<Share>>,
+    pace: Pace,
     /// The guest had to wait for its turn, and has it.
     has_turn: AtomicBool,
     turn: SendWrapper<RefCell<Option<Turn>>>,
 }
 
 impl CpuMeter {
-    pub(super) fn new(budget: Duration, share: &Rc<Share>) -> Arc<Self> {
+    pub(super) fn new(budget: Duration, share: &Rc<Share>, pace: &Pace) -> Arc<Self> {
         Arc::new(Self {
             budget,
             used: AtomicU64::new(0),
             slice: AtomicU64::new(0),
             yielding: AtomicBool::new(false),
             share: SendWrapper::new(Rc::clone(share)),
+            pace: pace.clone(),
             has_turn: AtomicBool::new(false),
             turn: SendWrapper::new(RefCell::new(None)),
         })
@@ -61,15 +63,16 @@ impl CpuMeter {
 
     /// An epoch has ended while the guest ran.
     pub(super) fn tick(self: &Arc<Self>) -> wasmtime::Result<UpdateDeadline> {
-        self.share.tick();
+        let epoch = self.pace.epoch();
+        self.share.tick(epoch);
         if self.slice.load(Ordering::Relaxed) == 0 {
             if !self.share.is_greedy() {
                 self.begin_slice();
                 return Ok(UpdateDeadline::Continue(1));
             }
             // Who uses more than its share is interrupted at once, and charged all of the epoch.
-            let epoch = TICK.as_micros() as u64;
-            self.used.fetch_add(epoch, Ordering::Relaxed);
+            self.used
+                .fetch_add(epoch.as_micros() as u64, Ordering::Relaxed);
         }
         self.end_slice();
         if self.used() >= self.budget {
@@ -89,6 +92,9 @@ impl CpuMeter {
 
     /// The guest has its turn until [`CpuMeter::end_turn`].
     pub(super) fn begin_turn(&self, turn: Turn) {
+        if self.share.is_greedy() {
+            self.pace.hurry();
+        }
         self.has_turn.store(true, Ordering::Relaxed);
         *self.turn.borrow_mut() = Some(turn);
     }

@@ -36,7 +36,8 @@ impl Started {
     ) -> Result<Self, Fault> {
         let limits = &program.limits;
         let tenant = surroundings.tenant();
-        let meter = CpuMeter::new(limits.cpu_per_call, tenant.share());
+        let pace = program.engine.ticker().pace();
+        let meter = CpuMeter::new(limits.cpu_per_call, tenant.share(), pace);
         let budget = Arc::clone(tenant.budget());
         let limiter = Limiter::new(limits, budget, surroundings.succeeds)?;
         let state = state(program, surroundings, limiter, Arc::clone(&meter));

@@ -1,17 +1,23 @@
 //! One thread for each engine that moves its epoch on every millisecond, so that a guest that
-//! spins is interrupted. It sleeps while no guest runs.
+//! spins is interrupted; four times as often while a tenant that uses more than its share holds up
+//! others. It sleeps while no guest runs.
 //!
 //! Workers tell it of their calls by counters that threads do not share (see [`SHARDS`]), because
 //! every call passes here.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// Time between two epochs: what a deadline on CPU time is rounded up to.
 pub(super) const TICK: Duration = Duration::from_millis(1);
+/// The same while somebody is held up: it bounds for how long. Shorter ones would cost the worker
+/// more for looking at its sockets than for the guest.
+const SHORT_TICK: Duration = Duration::from_micros(250);
+/// For so many ticks they stay short after a turn of somebody greedy: turns come one after the other.
+const SHORT_TICKS: u32 = 128;
 /// The thread sleeps after so many ticks without a call: waking it costs a caller some
 /// microseconds, so it does not sleep in the gaps of steady traffic.
 const IDLE_TICKS: u32 = 100;
@@ -33,8 +39,47 @@ pub(super) struct Ticker {
 #[derive(Debug)]
 struct Shared {
     shards: Box<[Shard]>,
+    pace: Pace,
     awake: AtomicBool,
     stopping: AtomicBool,
+}
+
+/// How long epochs are; a clone means the same engine's.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pace(Arc<Pacing>);
+
+#[derive(Debug, Default)]
+struct Pacing {
+    /// How many epochs from now on are short.
+    short_ticks: AtomicU32,
+    /// The one that ended last was.
+    is_short: AtomicBool,
+}
+
+impl Pace {
+    /// Makes epochs short for a while.
+    pub(super) fn hurry(&self) {
+        self.0.short_ticks.store(SHORT_TICKS, Ordering::Relaxed);
+    }
+
+    /// How long the epoch was that ended last.
+    pub(super) fn epoch(&self) -> Duration {
+        match self.0.is_short.load(Ordering::Relaxed) {
+            true => SHORT_TICK,
+            false => TICK,
+        }
+    }
+
+    /// How long the next epoch is to be.
+    fn next(&self) -> Duration {
+        let left = self.0.short_ticks.load(Ordering::Relaxed);
+        if left > 0 {
+            // Who hurries meanwhile is heard at the next turn.
+            self.0.short_ticks.store(left - 1, Ordering::Relaxed);
+        }
+        self.0.is_short.store(left > 0, Ordering::Relaxed);
+        self.epoch()
+    }
 }
 
 /// Alone on its cache lines.
@@ -71,6 +116,7 @@ impl Ticker {
     pub(super) fn start(tick: impl Fn() + Send + 'static) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            pace: Pace::default(),
             awake: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         });
@@ -94,6 +140,11 @@ impl Ticker {
             self.wake();
         }
         Running(counter)
+    }
+
+    /// How long its epochs are.
+    pub(super) fn pace(&self) -> &Pace {
+        &self.shared.pace
     }
 
     #[cold]
@@ -132,7 +183,7 @@ impl Shared {
                 thread::park();
                 continue;
             }
-            thread::park_timeout(TICK);
+            thread::park_timeout(self.pace.next());
             tick();
             let (entered, running) = self.calls();
             let idle = running == 0 && entered == seen;
@@ -192,6 +243,17 @@ mod tests {
         drop(ticker.enter(shard));
         assert!(ticker.is_awake());
         drop(ticker);
+    }
+
+    #[test]
+    fn epochs_are_short_for_a_while_after_somebody_hurries() {
+        let pace = Pace::default();
+        assert_eq!((pace.next(), pace.epoch()), (TICK, TICK));
+        pace.hurry();
+        for _ in 0..SHORT_TICKS {
+            assert_eq!((pace.next(), pace.epoch()), (SHORT_TICK, SHORT_TICK));
+        }
+        assert_eq!(pace.next(), TICK);
     }
 
     #[test]
