@@ -11,6 +11,10 @@ const READ_BYTES: usize = 128 * 1024;
 const SPARES_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 128 * 1024;
 
+/// What a write buffer begins with. Those that are used again have grown to what is needed; a
+/// thousand sessions that are answered at once shall not leave a thousand holes of a page.
+const FRESH_BYTES: usize = 512;
+
 /// Bytes of buffers for long messages that are kept for the next one: what the system clears anew
 /// for each would cost more than all of the host's own work.
 const LARGE_BYTES_MAX: usize = 16 << 20;
@@ -82,7 +86,7 @@ impl Buffers {
         self.spares
             .borrow_mut()
             .pop()
-            .unwrap_or_else(|| Vec::with_capacity(4096))
+            .unwrap_or_else(|| Vec::with_capacity(FRESH_BYTES))
     }
 
     /// Takes a buffer back; its content is dropped, so that no session ever sees another's bytes.
