@@ -5,7 +5,7 @@
 //! from its beginning whenever somebody asks.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// Header names that take one byte instead of their text.
@@ -61,8 +61,8 @@ pub(crate) struct Said<'a> {
     pub(crate) path: &'a str,
     /// What follows the first `?` of the target.
     pub(crate) query: Option<&'a str>,
-    /// Address and port of the client.
-    pub(crate) remote_address: &'a str,
+    /// Where the client is.
+    pub(crate) remote: Remote,
     /// What the route's placeholders matched, percent-decoded, in route order.
     pub(crate) params: Vec<(&'a str, &'a str)>,
     /// What the client offers in Sec-WebSocket-Protocol, in its order.
@@ -72,11 +72,12 @@ pub(crate) struct Said<'a> {
 }
 
 /// Where a connection comes from.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Remote {
     /// Through a listener.
     Address(SocketAddr),
     /// From this process.
+    #[default]
     Memory,
 }
 
@@ -98,7 +99,7 @@ impl Request {
         writer.text(said.authority);
         writer.text(said.path);
         writer.option(said.query);
-        writer.text(said.remote_address);
+        writer.remote(said.remote);
         writer.number(said.params.len());
         for (name, value) in &said.params {
             writer.text(name);
@@ -116,6 +117,11 @@ impl Request {
         Self(writer.0.into())
     }
 
+    /// The subprotocol alone, which is wanted for each session.
+    pub(crate) fn subprotocol(&self) -> Option<&str> {
+        Reader(&self.0).option()
+    }
+
     /// All of its parts.
     pub(crate) fn said(&self) -> Said<'_> {
         let mut reader = Reader(&self.0);
@@ -125,7 +131,7 @@ impl Request {
             authority: reader.text(),
             path: reader.text(),
             query: reader.option(),
-            remote_address: reader.text(),
+            remote: reader.remote(),
             params: reader.list(|reader| (reader.text(), reader.text())),
             subprotocols: reader.list(Reader::text),
             headers: reader.list(|reader| (reader.name(), reader.bytes())),
@@ -166,6 +172,18 @@ impl Writer {
         if let Some(text) = text {
             self.text(text);
         }
+    }
+
+    /// An address behind its length, which tells its family, and the port; nothing for memory.
+    fn remote(&mut self, remote: Remote) {
+        let Remote::Address(address) = remote else {
+            return self.number(0);
+        };
+        match address.ip() {
+            IpAddr::V4(ip) => self.bytes(&ip.octets()),
+            IpAddr::V6(ip) => self.bytes(&ip.octets()),
+        }
+        self.number(usize::from(address.port()));
     }
 
     /// The place of a known name, or the length of another beyond all places.
@@ -217,6 +235,16 @@ impl<'a> Reader<'a> {
         (self.number() == 1).then(|| self.text())
     }
 
+    fn remote(&mut self) -> Remote {
+        let ip = self.bytes();
+        let ip = match (<[u8; 4]>::try_from(ip), <[u8; 16]>::try_from(ip)) {
+            (Ok(octets), _) => IpAddr::from(octets),
+            (_, Ok(octets)) => IpAddr::from(octets),
+            _ => return Remote::Memory,
+        };
+        Remote::Address(SocketAddr::new(ip, self.number() as u16))
+    }
+
     fn name(&mut self) -> &'a str {
         let number = self.number();
         match KNOWN_NAMES.get(number) {
@@ -247,6 +275,10 @@ mod tests {
     #[test]
     fn what_was_said_is_read_again() {
         check(&Said::default());
+        check(&Said {
+            remote: Remote::Address("[2001:db8::1]:443".parse().unwrap()),
+            ..Said::default()
+        });
         let long = "a".repeat(100_000);
         check(&Said {
             subprotocol: Some("b"),
@@ -254,7 +286,7 @@ mod tests {
             authority: "example.com:80",
             path: "/%20/é",
             query: Some(""),
-            remote_address: &Remote::Memory.to_string(),
+            remote: Remote::Address("192.0.2.1:65535".parse().unwrap()),
             params: vec![("room", "ä"), ("empty", "")],
             subprotocols: vec!["a", "b"],
             headers: vec![

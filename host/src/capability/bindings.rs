@@ -204,7 +204,7 @@ pub(crate) struct UpgradeRequest<S, B> {
     pub(crate) params: Vec<(S, S)>,
     pub(crate) headers: Vec<(S, B)>,
     #[component(name = "remote-address")]
-    pub(crate) remote_address: S,
+    pub(crate) remote_address: String,
     pub(crate) subprotocols: Vec<S>,
 }
 
@@ -224,7 +224,7 @@ impl<'a, S: From<&'a str>, B: From<&'a [u8]>> From<&'a Request> for UpgradeReque
             headers: headers
                 .map(|(name, value)| (name.into(), value.into()))
                 .collect(),
-            remote_address: said.remote_address.into(),
+            remote_address: said.remote.to_string(),
             subprotocols: said.subprotocols.into_iter().map(S::from).collect(),
         }
     }

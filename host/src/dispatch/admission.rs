@@ -223,9 +223,8 @@ impl Dispatcher {
             tags,
             attachment,
         } = acceptance;
-        let said = request.said();
         if let Some(chosen) = &subprotocol
-            && !said.subprotocols.contains(&chosen.as_str())
+            && !request.said().subprotocols.contains(&chosen.as_str())
         {
             return Err(Refusal::unusable(
                 route,
@@ -234,7 +233,7 @@ impl Dispatcher {
         }
         let facts = attached(tags, &attachment)
             .map_err(|_| Refusal::unusable(route, "attached more than a session may carry"))?;
-        let subprotocol = subprotocol.or_else(|| said.subprotocol.map(str::to_owned));
+        let subprotocol = subprotocol.or_else(|| request.subprotocol().map(str::to_owned));
         let asks = usage.hosted().program().asks_for_requests();
         // What the client has seen of topics is asked for when it subscribes.
         let recovers = subprotocol.as_deref() == Some(RECOVER_SUBPROTOCOL);

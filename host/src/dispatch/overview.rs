@@ -99,7 +99,7 @@ impl Dispatcher {
         let is_open = outbox.wire().connection().phase() == Phase::Open;
         // Most components do not ask for requests, so most sessions keep none.
         let remote_address = match outbox.request() {
-            Some(request) => Some(request.said().remote_address.to_owned()),
+            Some(request) => Some(request.said().remote.to_string()),
             None => outbox.wire().peer_address().map(|peer| peer.to_string()),
         };
         SessionRow {

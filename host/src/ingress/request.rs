@@ -326,7 +326,7 @@ fn request_of(
         authority: host,
         path: asked.path,
         query: asked.query,
-        remote_address: &peer.remote.to_string(),
+        remote: peer.remote,
         params: params
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect(),
