@@ -1,7 +1,7 @@
 // Requests to the world outside. The world has to include `wharf:websocket/outbound-http`, and the
 // deployment to grant the host.
-import * as http from "wazi:http/types@0.2.12";
-import { handle } from "wazi:http/outgoing-handler@0.2.12";
+import * as http from "wazi:http/types@0.2.2";
+import { handle } from "wazi:http/outgoing-handler@0.2.2";
 import { WharfError, answerOf, attempt } from "wharf-guest/session.js";
 import { decode, encode } from "wharf-guest/utf8.js";
 

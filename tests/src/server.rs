@@ -228,17 +228,7 @@ pub fn binary() -> &'static Path {
 }
 
 fn build() -> PathBuf {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    // What cargo tells this program about its own package: build scripts that look at it would be
-    // run again, and all that depends on them compiled again.
-    for (name, _) in std::env::vars_os() {
-        let of_package = |prefix| name.to_string_lossy().starts_with(prefix);
-        if of_package("CARGO_PKG_") || of_package("CARGO_MANIFEST_") {
-            command.env_remove(name);
-        }
-    }
-    let output = command
+    let output = guests::repository_command(guests::cargo())
         .args([
             "build",
             "--package",
@@ -251,7 +241,6 @@ fn build() -> PathBuf {
             "--message-format",
             "json",
         ])
-        .current_dir(guests::workspace())
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo can be started");

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use guest::{Guest, Language};
+use versions::USERS_TARGET;
 
 /// How long a person waits without a word.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
@@ -35,11 +36,18 @@ pub(crate) struct Arguments {
     /// Build only these; all of them when none is named
     #[arg(value_name = "NAME")]
     names: Vec<String>,
+    /// Build the handler in that folder instead, as `wharf new` makes it, to
+    /// where `cargo build --release` puts it there
+    #[arg(long, value_name = "FOLDER", conflicts_with = "names")]
+    folder: Option<PathBuf>,
 }
 
 /// Builds the guests that the arguments name.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    build(&arguments.names)
+    match &arguments.folder {
+        Some(folder) => build_folder(folder),
+        None => build(&arguments.names),
+    }
 }
 
 /// Builds these guests, or all when `names` is empty.
@@ -74,6 +82,24 @@ pub(crate) fn build(names: &[String]) -> Result<()> {
         "{} guests are in target/guests ({seconds:.1} s)",
         guests.len()
     );
+    Ok(())
+}
+
+/// Builds a handler in Rust that lies anywhere, for machines without the target
+/// that its own folder names.
+fn build_folder(folder: &Path) -> Result<()> {
+    let workshop = Workshop::open()?;
+    let _lock = workshop.lock()?;
+    let guest = guest::in_rust(folder)?;
+    let cargo = rust::Cargo::find(&workshop)?;
+    let built = cargo.build_as_users_do(&workshop, &guest)?;
+    let bytes = component::finish(&workshop, built)?;
+    let place = guest.path.join("target").join(USERS_TARGET).join("release");
+    let file = place.join(rust::file_name(&guest));
+    fs::create_dir_all(&place)
+        .and_then(|()| fs::write(&file, &bytes))
+        .with_context(|| format!("writing {}", file.display()))?;
+    println!("{}  {} bytes", file.display(), bytes.len());
     Ok(())
 }
 

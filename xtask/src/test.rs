@@ -275,9 +275,10 @@ fn guests(_: &Path) -> anyhow::Result<Outcome> {
 fn tests(root: &Path) -> anyhow::Result<Outcome> {
     // Some tests start the command; building it inside of one would count as its time.
     let wharf = served::build_host(root)?;
+    let xtask = std::env::current_exe().context("the program of this task")?;
     let mut outcome = Outcome::default();
     for mut command in each_group(root, "test") {
-        command.env("WHARF_BIN", &wharf);
+        command.env("WHARF_BIN", &wharf).env("XTASK_BIN", &xtask);
         outcome.add(run_counting(
             command.arg("--no-fail-fast"),
             TESTS_TIME_MAX,

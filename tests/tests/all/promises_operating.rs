@@ -199,6 +199,10 @@ pub(crate) const OPERATING: &[Promise] = &[
         "`wharf new`: a folder with a handler, and what to type next; nothing is overwritten",
     ),
     behaviour(
+        "sdk.new-compiles",
+        "what `wharf new` writes compiles, without a warning, beside what Rust's standard library brings of WASI, and answers",
+    ),
+    behaviour(
         "sdk.languages",
         "topics, keys and values, timers, attachments, HTTP and WebSockets to others from C and from JavaScript",
     ),

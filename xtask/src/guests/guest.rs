@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::{Builder, Workshop, c, javascript, rust, text};
 
@@ -77,6 +77,26 @@ impl Language {
 /// `echo.c`.
 pub(super) fn main_source(name: &str) -> &str {
     name.split('-').next().unwrap_or(name)
+}
+
+/// The guest in Rust that lies in that folder, wherever it is.
+pub(super) fn in_rust(folder: &Path) -> Result<Guest> {
+    let path = folder
+        .canonicalize()
+        .with_context(|| folder.display().to_string())?;
+    if !path.join("Cargo.toml").is_file() {
+        bail!(
+            "{} has no Cargo.toml: right is the folder of a handler in Rust",
+            path.display()
+        );
+    }
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.with_context(|| format!("{} has no name of a crate", path.display()))?;
+    Ok(Guest {
+        name: name.to_owned(),
+        path,
+        language: Language::Rust,
+    })
 }
 
 /// All guests of the repository, by name.

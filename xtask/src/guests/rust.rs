@@ -52,24 +52,58 @@ fn linking() -> String {
     format!("target.{RUST_TARGET}.rustflags=['-Clink-arg=-zstack-size={STACK_BYTES}']")
 }
 
-impl Builder for Cargo {
-    fn build(&mut self, workshop: &Workshop, guest: &Guest) -> Result<Built> {
-        let folder = workshop.build.join("rust");
+/// What cargo calls the guest's file.
+pub(super) fn file_name(guest: &Guest) -> String {
+    format!("{}.wasm", guest.name.replace('-', "_"))
+}
+
+impl Cargo {
+    /// Builds a guest with what links for the users' target, where the toolchain has that: it makes a
+    /// component by itself, and refuses what this task's own encoder takes.
+    pub(super) fn build_as_users_do(&self, workshop: &Workshop, guest: &Guest) -> Result<Built> {
+        let Some(linker) = &self.toolchain.component_linker else {
+            return Ok(Built::Core(self.compile(workshop, guest, "rust", &[])?));
+        };
+        let linker = format!("target.{RUST_TARGET}.linker='{}'", linker.display());
+        // Cargo does not see that a linker is another one.
+        let options = ["--config", &linker];
+        let component = self.compile(workshop, guest, "rust-components", &options)?;
+        Ok(Built::Component(component))
+    }
+
+    /// Compiles into a folder of that name; gives what was linked.
+    fn compile(
+        &self,
+        workshop: &Workshop,
+        guest: &Guest,
+        folder: &str,
+        options: &[&str],
+    ) -> Result<Vec<u8>> {
+        let folder = workshop.build.join(folder);
         let mut cargo = self.command("build");
         cargo
-            .args(["--release", "--config", &linking(), "--target-dir"])
+            .args(["--release", "--config", &linking()])
+            .args(options)
+            .arg("--target-dir")
             .arg(&folder)
             .arg("--manifest-path")
             .arg(guest.path.join("Cargo.toml"));
         command::run(&mut cargo)?;
-        let file = format!("{}.wasm", guest.name.replace('-', "_"));
-        let path = folder.join(RUST_TARGET).join("release").join(file);
-        let module = fs::read(&path).with_context(|| {
+        let path = folder
+            .join(RUST_TARGET)
+            .join("release")
+            .join(file_name(guest));
+        fs::read(&path).with_context(|| {
             format!(
                 "reading {}: the crate must be a cdylib named as its folder",
                 path.display()
             )
-        })?;
-        Ok(Built::Core(module))
+        })
+    }
+}
+
+impl Builder for Cargo {
+    fn build(&mut self, workshop: &Workshop, guest: &Guest) -> Result<Built> {
+        Ok(Built::Core(self.compile(workshop, guest, "rust", &[])?))
     }
 }

@@ -24,6 +24,8 @@ pub(super) struct Toolchain {
     pub(super) arguments: Vec<String>,
     /// What is set in cargo's environment.
     pub(super) environment: Vec<(OsString, OsString)>,
+    /// The linker for `wasm32-wasip2`, which rustup's toolchains carry whether they have that target or not.
+    pub(super) component_linker: Option<PathBuf>,
 }
 
 /// The cargo that runs this task, else the one on the search path.
@@ -37,10 +39,10 @@ pub(super) fn find(workshop: &Workshop) -> Result<Toolchain> {
     let sysroot = command::run(Command::new(rustc).args(["--print", "sysroot"]))?;
     let sysroot = PathBuf::from(sysroot.trim());
     if has_target(&sysroot) {
-        return Ok(installed(&format!("{RUST_TARGET} is installed")));
+        return Ok(installed(&sysroot, "is installed"));
     }
     let refused_by_rustup = match add_target(&sysroot) {
-        Ok(()) => return Ok(installed(&format!("rustup has added {RUST_TARGET}"))),
+        Ok(()) => return Ok(installed(&sysroot, "was added by rustup")),
         Err(reason) => reason,
     };
     println!("Rust guests: rustup cannot add {RUST_TARGET}; trying Debian's packages");
@@ -57,11 +59,12 @@ pub(super) fn find(workshop: &Workshop) -> Result<Toolchain> {
     }
 }
 
-fn installed(description: &str) -> Toolchain {
+fn installed(sysroot: &Path, how: &str) -> Toolchain {
     Toolchain {
-        description: description.to_owned(),
+        description: format!("{RUST_TARGET} {how}"),
         arguments: Vec::new(),
         environment: Vec::new(),
+        component_linker: own_tool(sysroot, "wasm-component-ld"),
     }
 }
 
@@ -95,7 +98,7 @@ fn add_target(sysroot: &Path) -> Result<()> {
 /// Debian has no compiled one for this target.
 fn from_debian(workshop: &Workshop, sysroot: &Path) -> Result<Toolchain> {
     let root = debian::provide(workshop, "rust", DEBIAN_RUST)?;
-    let linker = match own_linker(sysroot) {
+    let linker = match own_tool(sysroot, "rust-lld") {
         Some(linker) => linker,
         None => {
             debian::provide(workshop, "lld", DEBIAN_LINKER)?.join("usr/lib/llvm-19/bin/wasm-ld")
@@ -119,13 +122,14 @@ fn from_debian(workshop: &Workshop, sysroot: &Path) -> Result<Toolchain> {
             format!("target.{RUST_TARGET}.linker='{linker}'"),
         ],
         environment,
+        component_linker: own_tool(sysroot, "wasm-component-ld"),
     })
 }
 
-/// The linker that rustup's toolchains carry.
-fn own_linker(sysroot: &Path) -> Option<PathBuf> {
+/// A tool that rustup's toolchains carry.
+fn own_tool(sysroot: &Path, name: &str) -> Option<PathBuf> {
     let platforms = std::fs::read_dir(sysroot.join("lib/rustlib")).ok()?;
     platforms
-        .filter_map(|entry| Some(entry.ok()?.path().join("bin/rust-lld")))
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin").join(name)))
         .find(|candidate| candidate.is_file())
 }

@@ -6,6 +6,9 @@
 /// The Rust target of guests: it imports nothing that a guest does not use.
 pub(super) const RUST_TARGET: &str = "wasm32-unknown-unknown";
 
+/// The Rust target that `wharf new` tells users to build for.
+pub(super) const USERS_TARGET: &str = "wasm32-wasip2";
+
 /// A Rust compiler, its standard library's source, and what it runs on:
 /// Debian 12 and later (from the security archive).
 pub(super) const DEBIAN_RUST: &[&str] = &["rustc-web", "rust-web-src", "libllvm22"];
