@@ -212,6 +212,7 @@ fn main() -> ExitCode {
 }
 
 fn inspect(file: &Path) -> Result<ExitCode> {
+    serve::is_there(file)?;
     let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
     let report = wharf::inspect(&bytes, &GuestLimits::default())
         .with_context(|| format!("{} would not run", file.display()))?;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use wharf::{Builder, Config, Held, Needs, Route, Sandbox, Server, UpgradeRequest};
@@ -286,6 +286,7 @@ async fn give_way(
 
 /// What the arguments and the file say together.
 fn read(arguments: &Serve, has_sockets: bool) -> Result<Config> {
+    arguments.component.as_deref().map_or(Ok(()), is_there)?;
     let mut config = match &arguments.config {
         Some(file) => Config::load(file).context("the configuration cannot be used")?,
         None => Config::default(),
@@ -314,6 +315,21 @@ fn read(arguments: &Serve, has_sockets: bool) -> Result<Config> {
         tracing::warn!("no route leads to a component: nothing here answers WebSockets");
     }
     Ok(config)
+}
+
+/// Says what is wrong with the name of a component's file, before anything is read of it.
+pub(crate) fn is_there(component: &Path) -> Result<()> {
+    let name = component.display();
+    if component.is_dir() {
+        bail!("{name} is a folder; right is a component's file, or `wharf serve --config FILE`");
+    }
+    if !component.exists() {
+        bail!("there is no file {name}: build the handler first, or name another file");
+    }
+    if component.extension().is_some_and(|ending| ending == "toml") {
+        bail!("{name} is no component; right would be `wharf serve --config {name}`");
+    }
+    Ok(())
 }
 
 fn build(config: Config, arguments: &Serve) -> Builder {
@@ -390,7 +406,7 @@ fn describe_again(arguments: &Serve, around: &Surroundings) -> Result<Builder> {
     })?;
     let beyond = needs(&config, arguments).beyond(&around.needs);
     if around.held.holds_files() && !beyond.is_empty() {
-        anyhow::bail!(
+        bail!(
             "the process has given up {} after its start; right would be `wharf upgrade`, or another \
              sandbox",
             beyond.join(", ")

@@ -370,6 +370,18 @@ impl<'d, 'i> Section<'d, 'i> {
         Some(Section::new(self.document, name, value.span().start, table))
     }
 
+    /// Whether a key is there with a table.
+    pub(super) fn is_table(&self, key: &'static str) -> bool {
+        let value = self.value(key);
+        value.is_some_and(|value| value.get_ref().as_table().is_some())
+    }
+
+    /// Whether a key is there with a list.
+    pub(super) fn is_list(&self, key: &'static str) -> bool {
+        let value = self.value(key);
+        value.is_some_and(|value| value.get_ref().as_array().is_some())
+    }
+
     /// The tables of a list, such as each `[[route]]`.
     pub(super) fn sections(&self, key: &'static str, name: &'static str) -> Vec<Section<'d, 'i>> {
         let Some(value) = self.value(key) else {

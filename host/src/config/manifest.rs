@@ -54,6 +54,14 @@ fn read(top: &Section<'_, '_>) -> Option<Manifest> {
 }
 
 fn route(top: &Section<'_, '_>) -> Option<RouteConfig> {
+    if top.is_list("route") {
+        top.refuse(
+            "route",
+            "a list of tables stands in a server's configuration, for `wharf serve`; right is one \
+             [route], without a `component`",
+        );
+        return None;
+    }
     let Some(section) = top.section("route", ROUTE) else {
         if !top.has("route") {
             top.missing("route", "right is a table [route] with `path = \"/\"`");

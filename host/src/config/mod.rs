@@ -195,7 +195,7 @@ fn read(document: &Document<'_>, top: &Section<'_, '_>, folder: &Path) -> Config
     config.tenants = tenant::tenants(top);
     config.deployments = deployments::deployments(top, folder);
     let mut served = Vec::new();
-    for section in top.sections("route", "[[route]]") {
+    for section in routes(top) {
         if let Some(route) = route::route(&section, folder, has_storage) {
             warn(&route, &mut config.warnings);
             served.push(as_served(&route));
@@ -219,6 +219,16 @@ fn read(document: &Document<'_>, top: &Section<'_, '_>, folder: &Path) -> Config
     }
     config.files_read = document.files();
     config
+}
+
+fn routes<'d, 'i>(top: &Section<'d, 'i>) -> Vec<Section<'d, 'i>> {
+    const MANIFEST: &str = "a single table stands in a manifest, for `wharf deploy`; right is \
+         [[route]], with the `component` that it serves";
+    if top.is_table("route") {
+        top.refuse("route", MANIFEST);
+        return Vec::new();
+    }
+    top.sections("route", "[[route]]")
 }
 
 fn listen(top: &Section<'_, '_>) -> Vec<String> {

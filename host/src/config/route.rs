@@ -123,7 +123,10 @@ fn component(section: &Section<'_, '_>, folder: &Path) -> PathBuf {
     if !file.is_file() {
         section.refuse(
             "component",
-            format_args!("there is no file {}", file.display()),
+            format_args!(
+                "there is no file {}: build the handler first, or name another file",
+                file.display()
+            ),
         );
     }
     file

@@ -246,6 +246,12 @@ fn a_wrong_value_names_what_is_right() {
         "route = 1",
         &["1: route = 1: right is a list of tables, each written [[route]]"],
     );
+    check(
+        "[route]\npath = \"/\"",
+        &[
+            "1: route = [route]: a single table stands in a manifest, for `wharf deploy`; right is [[route]], with the `component` that it serves",
+        ],
+    );
 }
 
 #[test]
@@ -301,7 +307,9 @@ fn a_route_has_a_path_and_a_component() {
     );
     check(
         "[[route]]\npath = \"/\"\ncomponent = \"b.wasm\"",
-        &["3: [[route]] component = \"b.wasm\": there is no file b.wasm"],
+        &[
+            "3: [[route]] component = \"b.wasm\": there is no file b.wasm: build the handler first, or name another file",
+        ],
     );
 }
 
@@ -740,4 +748,13 @@ fn traces_need_a_collector() {
             "6: [traces.headers] host: it is no header that a request may have",
         ],
     );
+}
+
+#[test]
+fn a_servers_file_is_no_manifest() {
+    let text = "[[route]]\npath = \"/\"\ncomponent = \"a.wasm\"";
+    let error = Manifest::parse(text, Path::new("wharf.toml")).expect_err("it is a server's");
+    let expect = "wharf.toml:1: route = [[route]]: a list of tables stands in a server's configuration, for \
+                  `wharf serve`; right is one [route], without a `component`";
+    assert_eq!(error.to_string(), expect);
 }

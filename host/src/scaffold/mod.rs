@@ -11,6 +11,9 @@ use clap::Args;
 /// Where the SDK lies in the sources that this program was built from.
 const SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-sdk/rust");
 
+/// What the SDK is called there. No program has two of one name.
+const SDK_CRATE: &str = "wharf-guest";
+
 const HANDLER: &str = include_str!("handler.rs.txt");
 const CONFIG: &str = include_str!("wharf.toml.txt");
 const README: &str = include_str!("readme.md.txt");
@@ -65,6 +68,9 @@ pub(crate) fn run(new: &New) -> Result<String> {
             new.path.display()
         )
     })?;
+    if name.replace('_', "-") == SDK_CRATE {
+        bail!("{name} is the name of the SDK, which the handler depends on: right is another one");
+    }
     let sdk = sdk(new.sdk.as_deref())?;
     if new.path.exists() {
         bail!("{} is there already", new.path.display());

@@ -203,6 +203,10 @@ pub(crate) const OPERATING: &[Promise] = &[
         "what `wharf new` writes compiles, without a warning, beside what Rust's standard library brings of WASI, and answers",
     ),
     behaviour(
+        "sdk.mistakes",
+        "a handler that is not built yet, imports what is not granted, or is named wrongly: what is wrong, where, what would be right",
+    ),
+    behaviour(
         "sdk.languages",
         "topics, keys and values, timers, attachments, HTTP and WebSockets to others from C and from JavaScript",
     ),

@@ -83,6 +83,8 @@ fn a_new_handler_is_refused_a_wrong_name_and_a_place_that_is_taken() {
         (vec!["new", "é"], "right are letters"),
         (vec!["new", "/"], "right are letters"),
         (vec!["new", "."], "right are letters"),
+        (vec!["new", "wharf-guest"], "the name of the SDK"),
+        (vec!["new", "wharf_guest"], "the name of the SDK"),
         (
             vec!["new", "a", "--sdk", "/nowhere"],
             "there is no SDK in /nowhere",
@@ -138,4 +140,63 @@ fn a_new_handler_compiles_and_answers() {
         assert!(checked.status.success(), "{checked:?}");
         assert!(said.contains("wasi:clocks/monotonic-clock@0.2"), "{said}");
     });
+}
+
+#[test]
+fn a_beginner_is_told_what_would_be_right() {
+    covers("sdk.mistakes");
+    let folder = Folder::new();
+    let place = new_handler(&folder, "hello");
+    let release = place.join("target/wasm32-wasip2/release");
+    let serve = ["serve", "--config", "wharf.toml", "--listen", "127.0.0.1:0"];
+    let says = |arguments: &[&str], expect: &str| {
+        let said = refusal(&place, arguments);
+        assert!(said.contains(expect), "{arguments:?}: {said}");
+    };
+    says(
+        &serve,
+        "wharf.toml:6: [[route]] component = \"target/wasm32-wasip2/release/hello.wasm\": there is no \
+         file target/wasm32-wasip2/release/hello.wasm: build the handler first",
+    );
+    says(
+        &["serve", "hello.wasm"],
+        "no file hello.wasm: build the handler first",
+    );
+    says(
+        &["check", "hello.wasm"],
+        "no file hello.wasm: build the handler first",
+    );
+    says(
+        &["serve", "."],
+        ". is a folder; right is a component's file",
+    );
+    says(
+        &["serve", "wharf.toml"],
+        "right would be `wharf serve --config wharf.toml`",
+    );
+
+    std::fs::create_dir_all(&release).unwrap();
+    let component = release.join("hello.wasm");
+    std::fs::write(&component, b"\0asm\x01\0\0\0").unwrap();
+    says(
+        &serve,
+        "not a component; build it for the target wasm32-wasip2",
+    );
+    std::fs::copy(guests::path("counter"), &component).unwrap();
+    says(
+        &serve,
+        "`[route.grants] keyvalue = [\"default\"]` would grant it",
+    );
+
+    let config = place.join("wharf.toml");
+    replace(&config, "component", "componnent");
+    says(
+        &serve,
+        "wharf.toml:6: [[route]] has no key componnent: did you mean component?",
+    );
+    std::fs::write(&config, "[route]\npath = \"/\"").unwrap();
+    says(
+        &serve,
+        "right is [[route]], with the `component` that it serves",
+    );
 }
