@@ -110,8 +110,8 @@ impl Latencies {
     }
 
     /// Asserts that p99 is at most `factor` times that of `before`, beyond what other programs on
-    /// the same cores can add: a quarter of a second, and half of what it was. The ratio itself is for whoever
-    /// reads the figures.
+    /// the same cores can add: a quarter of a second, and half of what it was. So it finds who waits
+    /// for others; the ratio itself is for whoever reads the figures.
     pub fn assert_within(&self, factor: f64, before: &Self) {
         let limit = before.p99().mul_f64(factor + 0.5) + NOISE;
         assert!(

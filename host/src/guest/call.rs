@@ -1,8 +1,9 @@
 //! The deadlines of one call into a guest, held outside of its Store.
 //!
-//! CPU time is counted at epochs, which come every millisecond or oftener while a guest runs: a call that is
-//! over within two of them is not interrupted, unless its tenant has used more than its share; a
-//! longer one waits for its turn at each. Wall time is a timer that is armed only if the call is not over when it first waits.
+//! CPU time is counted at epochs, which come every millisecond or oftener while a guest runs: a call
+//! that is over within two of them is not interrupted, unless its tenant has used more than its
+//! share; a longer one waits for its turn at each. Wall time is a timer that is armed only if the
+//! call is not over when it first waits.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
