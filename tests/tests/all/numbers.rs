@@ -34,7 +34,8 @@ fn a_room_holds_32768_sessions() {
             let stream = Stream::Memory(server.server.connect().unwrap());
             peers.push(Peer::open(stream, &head).await);
         }
-        assert_eq!(ask(&mut peers[0], "count").await, SESSIONS.to_string());
+        // The handshake of the last is over before the room knows of it.
+        while ask(&mut peers[0], "count").await != SESSIONS.to_string() {}
         let start = Instant::now();
         peers[SESSIONS - 1]
             .send_text("broadcast to all of you")
