@@ -251,7 +251,7 @@ async fn a_guest_that_spins_is_cut_at_its_cpu_time_and_lets_others_run_meanwhile
     assert_eq!(fault, GuestFault::OutOfCpu.into());
     assert!(took >= Duration::from_millis(45), "{took:?}");
     // Generous: the tests of a whole crate share the machine.
-    assert!(took < Duration::from_millis(500), "{took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
     // At least one in ten milliseconds, on a machine that others share.
     assert!(turns >= 5, "its neighbour had {turns} turns");
 }

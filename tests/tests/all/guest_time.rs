@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use wharf_tests::crowd::Crowd;
-use wharf_tests::deadline::{alone, eventually};
+use wharf_tests::deadline::{STEP, alone, eventually};
 use wharf_tests::figure::{bytes, figure};
 use wharf_tests::http::Head;
 use wharf_tests::meter::Latencies;
@@ -176,7 +176,7 @@ fn a_guest_that_waits_for_ever_is_cut() {
                 "{deed} has its second: {wall:?}"
             );
             assert!(
-                wall <= Duration::from_secs(2),
+                wall <= Duration::from_secs(3),
                 "{deed} was cut late: {wall:?}"
             );
             results.push(format!("{deed} {wall:.1?}"));
@@ -205,8 +205,7 @@ fn a_hundred_thousand_calls_are_cancelled_by_clients_that_leave() {
         let quarter = process.resident_bytes();
         leave_in_the_middle(address, CANCELLED * 3 / 4).await;
         let took = begin.elapsed();
-        let limit = Duration::from_secs(5);
-        let ((), settled) = eventually(limit, "descriptors back", || {
+        let ((), settled) = eventually(STEP, "descriptors back", || {
             let now = process.descriptors();
             if now <= descriptors {
                 Ok(())
@@ -260,12 +259,15 @@ fn sockets_beyond(before: &[String], process: Process) -> Vec<String> {
 /// Sessions whose guest waits for an hour when their clients reset the connection.
 ///
 /// Each keeps its instance for the second of wall time that its call has, and there are 10,240: so
-/// no more than 5,000 begin in a second, however fast the server is.
+/// no more than 5,000 begin in a second, however fast the server is, and whatever was missed.
 async fn leave_in_the_middle(address: SocketAddr, count: usize) {
-    let begin = tokio::time::Instant::now();
+    let mut tick = tokio::time::interval(Duration::from_millis(10));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut tasks = JoinSet::new();
     for number in 0..count {
-        tokio::time::sleep_until(begin + Duration::from_micros(200) * number as u32).await;
+        if number % 50 == 0 {
+            tick.tick().await;
+        }
         if tasks.len() >= 256 {
             tasks.join_next().await.unwrap().unwrap();
         }

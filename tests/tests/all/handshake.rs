@@ -334,8 +334,8 @@ fn a_head_has_5_seconds() {
     scenario(async {
         let server = start(&Site::echo()).await;
         let head = Head::upgrade("/echo").bytes();
-        let mut http = HttpPeer::connect(server.address).await;
         let start = Instant::now();
+        let mut http = HttpPeer::connect(server.address).await;
         // A byte now and then does not win more time.
         let response = {
             let mut rest = head[..head.len() - 1].chunks(head.len() / 8);

@@ -35,10 +35,11 @@ struct Dribbler {
 
 impl Dribbler {
     async fn connect(address: SocketAddr, from: u8) -> Self {
+        let since = Instant::now();
         let stream = Stream::dial(address, Dial::from(from)).await;
         Self {
             stream,
-            since: Instant::now(),
+            since,
             sent: 0,
             answer: Vec::new(),
             ended: None,
@@ -147,7 +148,7 @@ fn ten_thousand_slow_handshakes_end_at_the_deadline() {
         );
         assert!(
             *first >= Duration::from_millis(4_900)
-                && *last <= Duration::from_secs(5) + 2 * TICK + Duration::from_secs(1)
+                && *last <= Duration::from_secs(5) + 2 * TICK + Duration::from_secs(3)
         );
         assert!(grown / COUNT as u64 <= 4096, "at most 4 KiB each");
         during.assert_within(2.0, &before);
