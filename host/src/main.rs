@@ -2,6 +2,7 @@
 //! serves nothing by itself.
 
 mod cli;
+mod dev;
 mod process;
 mod scaffold;
 mod serve;
@@ -22,6 +23,7 @@ use crate::telemetry::LogFormat;
 const EXAMPLES: &str = "\
 Examples:
   wharf new hello                              a folder to begin a handler in
+  wharf dev hello                              builds and serves it, again after each change
   wharf serve echo.wasm                        one handler on every path of http://127.0.0.1:8080
   wharf serve chat.wasm --instance '{path}'    sessions on the same path share an instance
   wharf serve --config wharf.toml              routes, limits, TLS and pages from a file
@@ -89,6 +91,9 @@ enum Command {
     Serve(Serve),
     /// Makes a folder with a handler in Rust, and says how to build and serve it.
     New(scaffold::New),
+    /// Builds and serves the handler of a folder, and does it again when a file changes.
+    #[command(after_long_help = dev::HELP)]
+    Dev(dev::Dev),
     /// Says whether a component would run, and why not.
     #[command(after_long_help = CHECK_HELP)]
     Check(Check),
@@ -195,6 +200,7 @@ fn main() -> ExitCode {
         Command::New(new) => scaffold::run(&new)
             .and_then(|said| Ok(writeln!(std::io::stdout(), "{said}")?))
             .map(|()| ExitCode::SUCCESS),
+        Command::Dev(dev) => dev::run(&dev),
         Command::Check(check) => inspect(&check.component),
         Command::Compile(arguments) => compile(&arguments),
         Command::Launch(arguments) => launcher::run(&arguments),

@@ -19,6 +19,8 @@ use crate::process::manager::{self, Watchdog};
 use crate::process::sockets::{Inherited, Sockets};
 use crate::{Instance, Serve, telemetry};
 
+/// What is logged unless somebody says.
+const LOG: &str = "info";
 /// How long a server that was asked to end waits for its sessions.
 const DRAIN: Duration = Duration::from_secs(30);
 /// How long sessions stay in a process that has a successor, unless somebody says.
@@ -47,7 +49,7 @@ struct Predecessor {
 pub(crate) fn run(arguments: &Serve) -> Result<ExitCode> {
     // Before anything else: there is one thread yet.
     let mut inherited = Inherited::take()?;
-    telemetry::begin(arguments.log_format)?;
+    telemetry::begin(arguments.log_format, LOG)?;
     let upwards = inherited.predecessor.take();
     let speaker = upwards.as_ref().map(Upwards::speaker).transpose()?;
     let ended = start(arguments, inherited, upwards);
@@ -280,12 +282,12 @@ async fn give_way(
             tracing::info!("ended");
             Ok(ExitCode::SUCCESS)
         }
-        () = signals.next() => drain(server, signals).await,
+        () = signals.next() => drain(server, signals, DRAIN).await,
     }
 }
 
 /// What the arguments and the file say together.
-fn read(arguments: &Serve, has_sockets: bool) -> Result<Config> {
+pub(crate) fn read(arguments: &Serve, has_sockets: bool) -> Result<Config> {
     arguments.component.as_deref().map_or(Ok(()), is_there)?;
     let mut config = match &arguments.config {
         Some(file) => Config::load(file).context("the configuration cannot be used")?,
@@ -332,7 +334,8 @@ pub(crate) fn is_there(component: &Path) -> Result<()> {
     Ok(())
 }
 
-fn build(config: Config, arguments: &Serve) -> Builder {
+/// The server that these describe.
+pub(crate) fn build(config: Config, arguments: &Serve) -> Builder {
     let builder = Server::builder().configured(config);
     let Some(component) = &arguments.component else {
         return builder;
@@ -347,7 +350,7 @@ fn build(config: Config, arguments: &Serve) -> Builder {
 }
 
 /// The one line on standard output, for whoever waits for the server.
-fn announce(server: &Server) -> Result<()> {
+pub(crate) fn announce(server: &Server) -> Result<()> {
     let scheme = if server.is_secure() { "https" } else { "http" };
     for address in server.local_addrs() {
         tracing::info!("listening on {scheme}://{address}");
@@ -421,14 +424,19 @@ async fn end(server: Server, signals: &mut Signals, around: &Surroundings) -> Re
     if let Some(before) = &around.predecessor {
         before.speaker.say(&Word::End);
     }
-    drain(server, signals).await
+    drain(server, signals, DRAIN).await
 }
 
-async fn drain(server: Server, signals: &mut Signals) -> Result<ExitCode> {
+/// Waits so long for the sessions, or until a second signal.
+pub(crate) async fn drain(
+    server: Server,
+    signals: &mut Signals,
+    within: Duration,
+) -> Result<ExitCode> {
     let sessions = server.stats().sessions_open;
     tracing::info!(sessions, "draining; a second signal ends at once");
     tokio::select! {
-        left = server.drain(DRAIN) => {
+        left = server.drain(within) => {
             if left > 0 {
                 tracing::warn!(sessions = left, "not every session ended in time");
             }
@@ -445,13 +453,13 @@ async fn drain(server: Server, signals: &mut Signals) -> Result<ExitCode> {
 }
 
 /// The signals that end a server.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let install = |kind| signal(kind).context("a signal handler");
         Ok(Self {
             terminate: install(SignalKind::terminate())?,
@@ -459,7 +467,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
+    pub(crate) async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

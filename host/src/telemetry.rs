@@ -17,13 +17,13 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Sends the log to standard error. `RUST_LOG` chooses what is in it; by default `info` and above.
-pub(crate) fn begin(format: LogFormat) -> Result<()> {
+/// Sends the log to standard error. `RUST_LOG` chooses what is in it, else `default`.
+pub(crate) fn begin(format: LogFormat, default: &str) -> Result<()> {
     let filter = match std::env::var("RUST_LOG") {
         Ok(wanted) if !wanted.is_empty() => EnvFilter::try_new(&wanted).with_context(|| {
             format!("RUST_LOG = {wanted:?}; right would be `info`, `debug` or `wharf=debug`")
         })?,
-        _ => EnvFilter::new("info"),
+        _ => EnvFilter::new(default),
     };
     let lines = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let begun = match format {

@@ -97,9 +97,8 @@ pub(crate) fn run(new: &New) -> Result<String> {
     }
     let folder = new.path.display();
     Ok(format!(
-        "{folder} is a handler. Build and serve it:\n\n    cd {folder}\n    \
-         rustup target add wasm32-wasip2\n    cargo build --release\n    \
-         wharf serve --config wharf.toml"
+        "{folder} is a handler. Build and serve it, and again whenever you save a file:\n\n    \
+         cd {folder}\n    rustup target add wasm32-wasip2\n    wharf dev"
     ))
 }
 

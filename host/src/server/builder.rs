@@ -96,6 +96,17 @@ impl Builder {
         self
     }
 
+    /// For whoever writes the components and wants to see a change on the socket that is open: the
+    /// routes so far that name no [`rollout`](Route::rollout) swap wherever that can be done, also if
+    /// nothing is handed over; then a handler's memory begins empty.
+    #[must_use]
+    pub fn prefer_swap(mut self) -> Self {
+        for route in &mut self.routes {
+            route.prefers_swap = true;
+        }
+        self
+    }
+
     /// Serves one static file on a path.
     #[must_use]
     pub fn page(mut self, path: impl Into<String>, page: Page) -> Self {

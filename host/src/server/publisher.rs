@@ -273,6 +273,7 @@ impl Publisher {
         };
         check_conversation(&route, &built.program)?;
         let (rollout, canary) = (route.rollout, route.canary.clone());
+        let prefers_swap = route.prefers_swap;
         let mut route = route.check(built.id)?;
         let identity = identity_of(&route);
         let fresh = RouteId(next.ids.len() as u32);
@@ -282,6 +283,7 @@ impl Publisher {
                 route,
                 build,
                 rollout,
+                prefers_swap,
                 canary,
                 insists,
             };
@@ -435,7 +437,7 @@ fn is_same_version(old: &catalog::Route, new: &catalog::Route) -> bool {
 
 /// How the old version gives way to the new one.
 fn rollout(
-    wanted: Option<Rollout>,
+    (wanted, prefers_swap): (Option<Rollout>, bool),
     (old, from, new, to): (&catalog::Route, &Program, &catalog::Route, &Program),
 ) -> Result<Rollout> {
     let hindrance = if from.converses() || to.converses() {
@@ -455,7 +457,7 @@ fn rollout(
             new.pattern
         ),
         (Some(wanted), _) => Ok(wanted),
-        (None, None) if from.hands_over() => Ok(Rollout::Swap),
+        (None, None) if from.hands_over() || prefers_swap => Ok(Rollout::Swap),
         (None, _) => Ok(Rollout::DRAIN),
     }
 }

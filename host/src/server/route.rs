@@ -42,6 +42,7 @@ pub struct Route {
     pub(super) grants: Grants,
     pub(super) settings: Settings,
     pub(super) rollout: Option<Rollout>,
+    pub(super) prefers_swap: bool,
     pub(super) canary: Option<Canary>,
 }
 
@@ -71,6 +72,7 @@ impl Route {
             grants: Grants::default(),
             settings: Settings::default(),
             rollout: None,
+            prefers_swap: false,
             canary: None,
         }
     }

@@ -29,6 +29,7 @@ mod deploy_harbour;
 mod deploy_reload;
 mod deploy_serving;
 mod deployments;
+mod dev;
 mod disk;
 mod ends;
 mod frames;

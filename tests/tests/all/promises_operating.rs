@@ -207,6 +207,18 @@ pub(crate) const OPERATING: &[Promise] = &[
         "a handler that is not built yet, imports what is not granted, or is named wrongly: what is wrong, where, what would be right",
     ),
     behaviour(
+        "dev.changes",
+        "`wharf dev`: a change in the folder is built and served under the open sockets, a component or configuration that changes as well",
+    ),
+    behaviour(
+        "dev.failures",
+        "a build that fails shows what the compiler says, and the version before is served on; what cannot begin says what would be right",
+    ),
+    behaviour(
+        "dev.end",
+        "Ctrl-C ends the server, and the build that runs with all that it has started",
+    ),
+    behaviour(
         "sdk.languages",
         "topics, keys and values, timers, attachments, HTTP and WebSockets to others from C and from JavaScript",
     ),

@@ -54,8 +54,8 @@ fn a_new_handler_names_its_component_its_sdk_and_what_to_do_next() {
     let said = String::from_utf8_lossy(&made.stdout);
     for part in [
         &*path,
-        "cargo build --release",
-        "wharf serve --config wharf.toml",
+        "rustup target add wasm32-wasip2",
+        "wharf dev",
     ] {
         assert!(said.contains(part), "{part} is not in {said}");
     }

@@ -18,6 +18,8 @@ pub(super) struct Wanted {
     pub(super) route: catalog::Route,
     pub(super) build: Build,
     pub(super) rollout: Option<Rollout>,
+    /// Whether it swaps where no rollout is named.
+    pub(super) prefers_swap: bool,
     pub(super) canary: Option<Canary>,
     /// Whether it may be one that was taken back before.
     pub(super) insists: bool,
@@ -238,9 +240,11 @@ impl Publisher {
             mut route,
             build,
             rollout: wanted,
+            prefers_swap,
             canary,
             ..
         } = new;
+        let wanted = (wanted, prefers_swap);
         // All that changes at once is one generation.
         next.generation = self.state.generation + 1;
         route.generation = next.generation;
@@ -497,7 +501,7 @@ impl Publisher {
     fn way_back(&self, (from, build): &(catalog::Route, Build), to: &Standing) -> Rollout {
         let programs = |build| &*self.state.built[build].program;
         let change = (from, programs(build), &to.route, programs(&to.build));
-        rollout(Some(from.rollout), change).unwrap_or(Rollout::DRAIN)
+        rollout((Some(from.rollout), false), change).unwrap_or(Rollout::DRAIN)
     }
 }
 
