@@ -24,14 +24,15 @@ use crate::serve::{self, Signals};
 use crate::telemetry::{self, LogFormat};
 
 pub(crate) const HELP: &str = "\
-The folder has a wharf.toml, as `wharf new` writes it: with [[route]] and the component that the build
-makes. After the build this is served, and one line on standard output says where. When a file in the
-folder changes it is built again, and the new version takes over under the open sockets: as the route's
-`rollout` says, else by `swap` where that can be done. A handler without a hand-over begins with empty
-memory then. A build that fails shows what the compiler says, and the version before is served on.
+The folder has a wharf.toml, as `wharf new` writes it: with [[route]] and the component that the
+build makes. After the build this is served, and one line on standard output says where. When a
+file in the folder changes it is built again, and the new version takes over under the open
+sockets: as the route's `rollout` says, else by `swap` where that can be done. A handler without
+a hand-over begins with empty memory then. A build that fails shows what the compiler says, and
+the version before is served on.
 
-Not watched are `target`, `node_modules` and what has a name that begins with a dot. What the file says
-beyond routes, pages and limits of tenants comes with the next start. Ctrl-C ends it.
+Not watched are `target`, `node_modules` and what has a name that begins with a dot. What the
+file says beyond routes, pages and limits of tenants comes with the next start. Ctrl-C ends it.
 
   wharf dev hello                                        cargo build --release, in the folder
   wharf dev --build 'npm run build'                      another language

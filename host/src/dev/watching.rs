@@ -14,6 +14,8 @@ use super::shown;
 
 /// Folders of what is built and fetched.
 const SKIPPED: [&str; 2] = ["target", "node_modules"];
+/// What cargo writes when it builds.
+const LOCK: &str = "Cargo.lock";
 /// Files that are looked at.
 const FILES_MAX: usize = 10_000;
 
@@ -88,7 +90,8 @@ impl Watch {
     /// the build before, too, the build itself has written.
     pub(super) fn changed_while_built(&mut self) -> Result<Option<String>> {
         let changed = self.take_changes()?;
-        let news = changed.difference(&self.written).cloned().collect();
+        let news = changed.difference(&self.written);
+        let news = news.filter(|file| !file.ends_with(LOCK)).cloned().collect();
         self.written = changed;
         Ok(self.words(&news))
     }
@@ -263,6 +266,7 @@ mod tests {
             }
             watch.changed_while_built().expect("few files")
         };
+        assert_eq!(build(&["Cargo.lock"]), None, "cargo writes it");
         assert_eq!(build(&["a.o"]).as_deref(), Some("a.o has changed"));
         assert_eq!(build(&["a.o"]), None, "it has written it before");
         let said = build(&["a.o", "a.c"]);

@@ -52,11 +52,7 @@ fn a_new_handler_names_its_component_its_sdk_and_what_to_do_next() {
     let made = run(&["new", &path]);
     assert!(made.status.success(), "{made:?}");
     let said = String::from_utf8_lossy(&made.stdout);
-    for part in [
-        &*path,
-        "rustup target add wasm32-wasip2",
-        "wharf dev",
-    ] {
+    for part in [&*path, "rustup target add wasm32-wasip2", "wharf dev"] {
         assert!(said.contains(part), "{part} is not in {said}");
     }
     let cargo = read(&place, "Cargo.toml");
