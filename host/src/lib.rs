@@ -24,6 +24,7 @@ mod fault;
 mod id;
 mod metrics;
 mod request;
+mod scheduling;
 mod trace_context;
 
 mod rights;

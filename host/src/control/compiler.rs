@@ -21,7 +21,7 @@ use super::files::{Draft, Folder};
 use crate::config::DeploymentSettings;
 use crate::digest::Digest;
 use crate::guest::{Engine, EngineConfig, GuestLimits, Precompiled, ProgramError};
-use crate::rights;
+use crate::{rights, scheduling};
 
 /// What a component is compiled with at a time: enough for two, one for each engine.
 pub(super) const ENGINE: EngineConfig = EngineConfig { instances_max: 2 };
@@ -180,6 +180,7 @@ fn wait(child: &mut Child, wall: Duration) -> std::io::Result<Option<ExitStatus>
 /// named as [`DeploymentSettings::compiler`]; it exits with what is returned, and does nothing else.
 #[must_use]
 pub fn compile_in_this_process(source: &Digest, engine: &Digest, limits: &CompileLimits) -> i32 {
+    scheduling::stand_back();
     let outcome = limit(limits)
         .map_err(|error| CompileError::NotStarted(error.to_string()).into())
         .and_then(|()| {

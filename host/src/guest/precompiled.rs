@@ -1,7 +1,7 @@
 //! A component as machine code that outlives its process: made by compiling it, and taken back only
 //! under the digest that was noted then.
 //!
-//! The one place of the host with `unsafe`, for one call: wasmtime maps what it is given as code
+//! `unsafe` stands here for one call: wasmtime maps what it is given as code
 //! and runs it. Nothing that comes from outside gets here: a [`Precompiled`] is either made by this
 //! process, or has the digest that its keeper wrote down when it was made.
 

@@ -1,5 +1,5 @@
 //! One thread for each engine that moves its epoch on every millisecond, so that a guest that
-//! spins is interrupted; four times as often while a tenant that uses more than its share holds up
+//! spins is interrupted; ten times as often while a tenant that uses more than its share holds up
 //! others. It sleeps while no guest runs.
 //!
 //! Workers tell it of their calls by counters that threads do not share (see [`SHARDS`]), because
@@ -11,13 +11,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crate::scheduling;
+
 /// Time between two epochs: what a deadline on CPU time is rounded up to.
 pub(super) const TICK: Duration = Duration::from_millis(1);
-/// The same while somebody is held up: it bounds for how long. Shorter ones would cost the worker
-/// more for looking at its sockets than for the guest.
-const SHORT_TICK: Duration = Duration::from_micros(250);
+/// The same while somebody is held up: it bounds for how long. The guest has nine tenths of it, the
+/// rest goes to looking at sockets.
+const SHORT_TICK: Duration = Duration::from_micros(100);
 /// For so many ticks they stay short after a turn of somebody greedy: turns come one after the other.
-const SHORT_TICKS: u32 = 128;
+const SHORT_TICKS: u32 = 320;
 /// The thread sleeps after so many ticks without a call: waking it costs a caller some
 /// microseconds, so it does not sleep in the gaps of steady traffic.
 const IDLE_TICKS: u32 = 100;
@@ -176,6 +178,7 @@ impl Drop for Ticker {
 
 impl Shared {
     fn run(&self, tick: impl Fn()) {
+        scheduling::be_in_time();
         let mut seen = 0;
         let mut idle_ticks = 0;
         while !self.stopping.load(Ordering::SeqCst) {
