@@ -164,7 +164,7 @@ fn nobody_waits_while_many_instances_are_replaced() {
         let site = |version| {
             let mount = heir(version).set("instance", "session");
             let quiet = mount.websocket("ping_interval", "off");
-            site(quiet).section("engine", "instances_max", 2 * sessions)
+            site(quiet).section("engine", "instances_max", sessions + 1_000)
         };
         let server = start(&site(1)).await;
         let mut quiet = Vec::new();
