@@ -504,7 +504,12 @@ impl Outbox {
 
     fn write(&self, wire: &mut Wire) {
         if wire.is_blocked() {
-            return self.count_unsent(wire.queued_bytes());
+            self.count_unsent(wire.queued_bytes());
+            if self.is_above_high_water(wire) && self.extras().slow_since.is_none() {
+                // The task waits for the socket only: its time begins now.
+                self.wake();
+            }
+            return;
         }
         let mut context = Context::from_waker(Waker::noop());
         match wire.poll_flush(&mut context, &self.0.lane.buffers) {

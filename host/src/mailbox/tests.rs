@@ -2,7 +2,8 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, DuplexStream};
@@ -110,6 +111,46 @@ async fn a_slow_reader_is_cut_when_its_time_is_up_and_not_before() {
         SlowReader::Cut,
         "over its bound, progress does not count"
     );
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn the_time_of_a_slow_reader_begins_also_while_the_task_waits_for_the_socket() {
+    let lane = lane();
+    let (outbox, _peer) = session(&lane, 100);
+    let bell = Arc::new(Bell::default());
+    let task = Waker::from(Arc::clone(&bell));
+    let rung = || bell.0.swap(0, Ordering::Relaxed);
+    // What the session's task does when it is woken.
+    let turn = || {
+        let mut context = Context::from_waker(&task);
+        outbox.register(&context);
+        let mut wire = outbox.wire();
+        assert!(wire.poll_flush(&mut context, &lane.buffers).is_pending());
+        outbox.follow_reader(&wire, false, lane.clock.now())
+    };
+    assert_eq!(send(&outbox, 200), Ok(()));
+    lane.cork.release();
+    assert_eq!(turn(), SlowReader::No);
+    assert_eq!((rung(), outbox.slow_until()), (0, None));
+    // The socket takes nothing more, so nothing but this wakes the task.
+    assert_eq!(send(&outbox, 600), Ok(()));
+    lane.cork.release();
+    assert_eq!(rung(), 1);
+    assert_eq!(turn(), SlowReader::Yes);
+    assert!(outbox.slow_until().is_some());
+    assert_eq!(send(&outbox, 10), Ok(()));
+    lane.cork.release();
+    assert_eq!(rung(), 0, "it knows");
 }
 
 #[tokio::test(flavor = "current_thread")]
