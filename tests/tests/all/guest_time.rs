@@ -49,7 +49,8 @@ fn judge(name: &str, used: Duration) {
         used >= DEADLINE.mul_f64(0.9),
         "{name} was cut before its deadline: {used:?}"
     );
-    let limit = DEADLINE + Duration::from_millis(10) + JITTER;
+    // A tenth goes to the thread that interrupts it, while others compete.
+    let limit = DEADLINE.mul_f64(1.2) + Duration::from_millis(10) + JITTER;
     assert!(used <= limit, "{name} was cut late: {used:?}");
 }
 
