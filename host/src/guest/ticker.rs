@@ -15,8 +15,8 @@ use crate::scheduling;
 
 /// Time between two epochs: what a deadline on CPU time is rounded up to.
 pub(super) const TICK: Duration = Duration::from_millis(1);
-/// The same while somebody is held up: it bounds for how long. The guest has nine tenths of it, the
-/// rest goes to looking at sockets.
+/// The same while somebody is held up: it bounds for how long. Where this thread shares the
+/// worker's processor the guest has four fifths of it, the rest goes to both and to looking at sockets.
 const SHORT_TICK: Duration = Duration::from_micros(100);
 /// For so many ticks they stay short after a turn of somebody greedy: turns come one after the other.
 const SHORT_TICKS: u32 = 320;

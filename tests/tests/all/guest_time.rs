@@ -49,7 +49,7 @@ fn judge(name: &str, used: Duration) {
         used >= DEADLINE.mul_f64(0.9),
         "{name} was cut before its deadline: {used:?}"
     );
-    // A tenth goes to the thread that interrupts it, while others compete.
+    // As much as a fifth goes to interrupting it, while others compete.
     let limit = DEADLINE.mul_f64(1.2) + Duration::from_millis(10) + JITTER;
     assert!(used <= limit, "{name} was cut late: {used:?}");
 }
