@@ -23,8 +23,8 @@ use crate::digest::Digest;
 use crate::guest::{Engine, EngineConfig, GuestLimits, Precompiled, ProgramError};
 use crate::{rights, scheduling};
 
-/// What a component is compiled with at a time: enough for two, one for each engine.
-pub(super) const ENGINE: EngineConfig = EngineConfig { instances_max: 2 };
+/// What a component is compiled for; no instance of it is started there.
+const ENGINE: EngineConfig = EngineConfig { instances_max: 1 };
 /// How much longer than its CPU time a compilation may be on its way: it shares the machine.
 const WALL_FACTOR: u32 = 4;
 /// How often a running compilation is looked at.

@@ -27,6 +27,8 @@ pub enum DeployError {
     Compile(CompileError),
     /// An instance of it does not start.
     Start(String),
+    /// The server could not try it, for reasons of its own.
+    NotTried(String),
     /// An instance of it says that it is not well.
     Health(String),
     /// Somebody else has changed the deployment meanwhile.
@@ -84,6 +86,10 @@ impl fmt::Display for DeployError {
             Self::Start(why) => write!(
                 formatter,
                 "an instance of the component does not start: {why}"
+            ),
+            Self::NotTried(why) => write!(
+                formatter,
+                "the server could not try an instance of the component: {why}"
             ),
             Self::Health(why) => write!(
                 formatter,

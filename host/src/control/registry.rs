@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::artifacts::{Artifacts, PARTS};
-use super::compiler::{Compiler, ENGINE};
+use super::compiler::Compiler;
 use super::error::DeployError;
 use super::files::Folder;
 use super::latest;
@@ -21,13 +21,18 @@ use super::pins::Pins;
 use super::records::{self, Author, Changing, Head, HistoryEntry, Of, Version, View};
 use crate::config::{DeploymentSettings, Manifest, TenantRules};
 use crate::digest::Digest;
-use crate::guest::{Engine, Precompiled, ProgramError};
+use crate::guest::{Engine, EngineConfig, MEMORIES_MAX, Precompiled, ProgramError};
 use crate::storage::{Storage, StoragePlace, StorageSettings};
 
 /// The registry's file in the folder of the deployments.
 const REGISTRY: &str = "registry.redb";
 /// Pages of the registry in memory: all of it, for most.
 const CACHE_BYTES: usize = 4 << 20;
+/// Room for as many trials as there may be uploads at once, of components with as many memories as
+/// one may have.
+const TRIALS: EngineConfig = EngineConfig {
+    instances_max: 8 * MEMORIES_MAX as u32,
+};
 /// What a manifest is called in messages.
 const MANIFEST: &str = "wharf.toml";
 
@@ -42,7 +47,7 @@ pub(super) struct Shared {
     pub(super) storage: Storage,
     pub(super) artifacts: Artifacts,
     pub(super) compiler: Compiler,
-    /// For checks and trials: small, and compatible with the one that serves.
+    /// For checks and [`TRIALS`]: compatible with the one that serves.
     pub(super) engine: Engine,
     /// What that means.
     pub(super) compatibility: Digest,
@@ -94,7 +99,7 @@ impl Registry {
         let changes = View::new(&storage)?.changes()?;
         latest::check(&folder, changes)?;
         let engine =
-            Engine::new(&ENGINE).map_err(|error| ProgramError::NoEngine(error.to_string()))?;
+            Engine::new(&TRIALS).map_err(|error| ProgramError::NoEngine(error.to_string()))?;
         let registry = Self(Arc::new(Shared {
             compiler: Compiler::new(&settings),
             compatibility: engine.compatibility(),

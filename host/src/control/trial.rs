@@ -33,13 +33,13 @@ pub(super) fn start(
     });
     match outcome {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => Err(DeployError::Start("the host panicked".to_owned())),
+        Ok(Err(_)) => Err(DeployError::NotTried("it panicked".to_owned())),
         Err(error) => Err(no_thread(&error)),
     }
 }
 
 fn no_thread(error: &std::io::Error) -> DeployError {
-    DeployError::Start(format!("no thread for it: {error}"))
+    DeployError::NotTried(format!("no thread for it: {error}"))
 }
 
 fn run(
@@ -53,7 +53,10 @@ fn run(
         .map_err(|error| no_thread(&error))?;
     runtime.block_on(async {
         let surroundings = surroundings(tenant, settings);
-        let failed = |fault: Fault| DeployError::Start(fault.to_string());
+        let failed = |fault: Fault| match fault {
+            Fault::Guest(_) => DeployError::Start(fault.to_string()),
+            Fault::Host(_) => DeployError::NotTried(fault.to_string()),
+        };
         if program.converses() {
             let started = Stage::start(program, surroundings).await;
             return started.map(drop).map_err(failed);
@@ -66,7 +69,8 @@ fn run(
             Ok(Err(word)) => Err(DeployError::Health(
                 word.chars().take(WORD_CHARS_MAX).collect(),
             )),
-            Err(fault) => Err(DeployError::Health(fault.to_string())),
+            Err(fault @ Fault::Guest(_)) => Err(DeployError::Health(fault.to_string())),
+            Err(fault @ Fault::Host(_)) => Err(failed(fault)),
         }
     })
 }

@@ -51,7 +51,7 @@ impl Default for GuestLimits {
 
 /// Core modules, memories and tables in one component: more than any toolchain makes.
 pub(super) const CORE_INSTANCES_MAX: usize = 128;
-pub(super) const MEMORIES_MAX: usize = 8;
+pub(crate) const MEMORIES_MAX: usize = 8;
 pub(super) const TABLES_MAX: usize = 32;
 
 /// Counts what one Store has and refuses what would pass its limits, or its tenant's.

@@ -28,6 +28,7 @@ pub use self::examine::{Import, ProgramError, World};
 pub use self::inspect::{Report, inspect};
 pub(crate) use self::instance::Instance;
 pub use self::limits::GuestLimits;
+pub(crate) use self::limits::MEMORIES_MAX;
 pub use self::precompiled::Precompiled;
 pub(crate) use self::program::Program;
 pub(crate) use self::streaming::{Floor, Incoming, Stage};

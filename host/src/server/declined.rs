@@ -75,6 +75,7 @@ fn judged(error: &DeployError) -> (Why, &'static str) {
         DeployError::Program(_) => (Why::Unfit, RUNS),
         DeployError::Compile(CompileError::NotStarted(_)) => (Why::Host, HOST),
         DeployError::Compile(_) => (Why::Unfit, SMALLER),
+        DeployError::NotTried(_) => (Why::Host, HOST),
         DeployError::Start(_) => (Why::Unfit, "a component whose instances start"),
         DeployError::Health(_) => (
             Why::Unfit,

@@ -140,6 +140,24 @@ fn a_tenant_that_may_no_longer_deploy_is_served_no_longer() {
 }
 
 #[test]
+fn handlers_of_all_languages_and_kinds_are_deployed() {
+    covers("deploy.serving");
+    scenario(async {
+        let harbour = Harbour::start(|site| site);
+        for guest in ["echo", "echo-c", "echo-js", "dialogue"] {
+            let path = format!("/v1/tenants/acme/deployments/{guest}");
+            let manifest = format!("[route]\npath = \"/{guest}\"\n");
+            let parts = (guest, manifest.as_str());
+            let (status, told) = harbour.put((&harbour.acme, &path), parts, FIRST);
+            assert_eq!(status, 201, "{guest}: {told}");
+            let mut peer = harbour.connect(&format!("/acme/{guest}")).await;
+            peer.expect_echo(guest).await;
+            peer.leave(1000).await;
+        }
+    });
+}
+
+#[test]
 fn a_full_disk_stops_deploys_and_nothing_else() {
     covers("deploy.serving");
     scenario(async {
