@@ -15,6 +15,8 @@ use wharf_protocol::handshake::ClientHandshake;
 use super::{HostView, Surroundings, http};
 use crate::id::random_u64;
 use crate::outbound::{Opened, Opening, OutboundError, PathAndQuery, Place, Target, is_authority};
+use crate::trace_context::TraceContext;
+use crate::traces::OpenSpan;
 
 /// The interface's name in a component's imports.
 const INTERFACE: &str = "wharf:websocket/client@0.1.0";
@@ -27,6 +29,8 @@ const URL_BYTES_MAX: usize = 8 << 10;
 const SUBPROTOCOLS_BYTES_MAX: usize = 4 << 10;
 /// What the handshake itself says begins so.
 const HANDSHAKE_HEADERS: &str = "sec-websocket-";
+/// The answer of a server that agrees (RFC 6455, section 4.1).
+const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// A connection that an instance has opened, on its way to becoming one of its sessions.
 pub(crate) struct Launch {
@@ -37,6 +41,8 @@ pub(crate) struct Launch {
     pub(crate) place: Place,
     /// The session's number.
     pub(crate) answer: oneshot::Sender<u64>,
+    /// Where its handshake stands, if that is recorded.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 /// Where a worker's launches go: at most one for each call that is under way.
@@ -202,7 +208,7 @@ fn nonce() -> [u8; 16] {
 }
 
 /// Opens a connection, and has a session made of it.
-async fn open(around: &Surroundings, opening: Opening) -> Answer {
+async fn open(around: &Surroundings, mut opening: Opening) -> Answer {
     let outbound = &around.services.outbound;
     let tenant = &around.route.tenant;
     let of_instance = outbound.settings().instance_websockets_max;
@@ -212,7 +218,18 @@ async fn open(around: &Surroundings, opening: Opening) -> Answer {
     let place = outbound.websocket_place(tenant)?;
     let attempt = outbound.place(tenant)?;
     let authority = opening.target.to_string();
+    let mut span = span(around, &mut opening);
     let opened = outbound.open(opening, attempt).await;
+    if let Some(span) = &mut span {
+        match &opened {
+            Ok(_) => span.set("http.response.status_code", SWITCHING_PROTOCOLS),
+            Err(OutboundError::Rejected(status)) => span.set("http.response.status_code", *status),
+            Err(_) => {}
+        }
+        if let Err(error) = &opened {
+            span.fail(error.to_string());
+        }
+    }
     let opened = opened.map_err(|error| {
         let (route, tenant) = (&around.route.pattern, Arc::clone(tenant));
         tracing::debug!(%authority, route, %tenant, "a WebSocket was not opened: {error}");
@@ -224,10 +241,20 @@ async fn open(around: &Surroundings, opening: Opening) -> Answer {
         opened,
         place,
         answer,
+        trace: span.as_ref().and_then(OpenSpan::context),
     });
+    drop(span);
     // A worker that ends takes no more, and an instance that has ended hears no answer.
     launched.map_err(|_| Error::Unreachable)?;
     session.await.map_err(|_| Error::Unreachable)
+}
+
+/// The span of a handshake, if the call that wants it is recorded; the other side is told of it.
+fn span(around: &Surroundings, opening: &mut Opening) -> Option<OpenSpan> {
+    let tracer = around.services.tracer.as_ref()?;
+    let span = tracer.ask_outside(around.instance, "GET", &opening.target)?;
+    span.propagate(&mut opening.headers);
+    Some(span)
 }
 
 #[cfg(test)]

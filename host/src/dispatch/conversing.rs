@@ -25,6 +25,7 @@ use crate::clock::Armed;
 use crate::fault::{Fault, GuestFault, Incident};
 use crate::guest::{Acceptance, Floor, Incoming, Stage};
 use crate::mailbox::{Batch, Connecting, Outbox, TimerCall, Work};
+use crate::traces::{OpenSpan, Tracer};
 
 /// Serves an instance from its start to its end.
 pub(super) async fn serve(
@@ -58,9 +59,13 @@ pub(super) async fn serve(
     let counts = hosted.counts();
     let outcome = poll_fn(|context| counts.time(|| run.as_mut().poll(context))).await;
     director.disarm();
+    if let Some(tracer) = director.tracer() {
+        tracer.end_conversations(hosted.serial());
+    }
     outcome.map_err(|fault| {
         let failure = Failure::new(fault, Call::Conversations);
         director.refuse_asked(failure.incident());
+        director.record_failure(&failure.incident().fault);
         refuse_waiting(hosted, failure.incident());
         failure
     })
@@ -75,7 +80,7 @@ struct Director {
     /// By the session's number.
     conversations: RefCell<BTreeMap<u64, Conversation>>,
     /// Calls that somebody waits for, by a number of their own.
-    asked: RefCell<BTreeMap<u64, Whom>>,
+    asked: RefCell<BTreeMap<u64, Question>>,
     questions: Cell<u64>,
     /// The earliest first; one whose matter is settled stays until its turn.
     deadlines: RefCell<VecDeque<(Instant, Concern)>>,
@@ -88,6 +93,8 @@ struct Conversation {
     outbox: Outbox,
     incoming: Incoming,
     state: State,
+    /// Until its function has returned, if it is recorded.
+    span: Option<OpenSpan>,
 }
 
 /// What a conversation waits for.
@@ -108,6 +115,12 @@ enum State {
 enum Concern {
     Session(u64),
     Question(u64),
+}
+
+/// A call that somebody waits for.
+struct Question {
+    whom: Whom,
+    span: Option<OpenSpan>,
 }
 
 /// Who waits for the end of a call.
@@ -173,10 +186,13 @@ impl Director {
         let incoming = Incoming::new(finished);
         let director = Rc::clone(self);
         floor.converse(session, &incoming, move || director.returned(session))?;
+        let own = self.hosted.is_exclusive().then(|| self.hosted.serial());
+        let span = self.tracer().and_then(|it| it.converse(session, own));
         let conversation = Conversation {
             outbox,
             incoming,
             state: State::Talking,
+            span,
         };
         self.conversations
             .borrow_mut()
@@ -216,6 +232,7 @@ impl Director {
             return;
         };
         conversation.incoming.discard();
+        conversation.span = None;
         if matches!(conversation.state, State::Ended { .. }) {
             drop(conversations);
             return self.settle(session);
@@ -253,14 +270,18 @@ impl Director {
         connecting: Connecting<Answer>,
     ) -> Result<(), Fault> {
         let Connecting {
-            request, answer, ..
+            request,
+            answer,
+            trace,
+            ..
         } = connecting;
         if !self.has_handshake {
             // One without an opinion accepts.
             drop(answer.send(Ok(Ok(Acceptance::default()))));
             return Ok(());
         }
-        let (director, question) = (Rc::clone(self), self.ask(Whom::Client(answer)));
+        let span = trace.and_then(|handshake| Some(self.tracer()?.below("on-connect", handshake)));
+        let (director, question) = (Rc::clone(self), self.ask(Whom::Client(answer), span));
         floor.connect(&request, move |decision| {
             if let Some(Whom::Client(answer)) = director.answered(question) {
                 // A client that has left no longer waits for it.
@@ -274,7 +295,8 @@ impl Director {
             let _ = call.answer.send(Ok(()));
             return Ok(());
         }
-        let (director, question) = (Rc::clone(self), self.ask(Whom::Timer(call.answer)));
+        let span = self.tracer().and_then(|it| it.sampled("on-timer"));
+        let (director, question) = (Rc::clone(self), self.ask(Whom::Timer(call.answer), span));
         floor.timer(&call.name, move || {
             if let Some(Whom::Timer(answer)) = director.answered(question) {
                 let _ = answer.send(Ok(()));
@@ -282,21 +304,41 @@ impl Director {
         })
     }
 
-    fn ask(&self, whom: Whom) -> u64 {
-        let question = self.questions.get() + 1;
-        self.questions.set(question);
-        self.deadline(Concern::Question(question));
-        self.asked.borrow_mut().insert(question, whom);
-        question
+    fn ask(&self, whom: Whom, span: Option<OpenSpan>) -> u64 {
+        let number = self.questions.get() + 1;
+        self.questions.set(number);
+        self.deadline(Concern::Question(number));
+        let question = Question { whom, span };
+        self.asked.borrow_mut().insert(number, question);
+        number
     }
 
     fn answered(&self, question: u64) -> Option<Whom> {
-        self.asked.borrow_mut().remove(&question)
+        let answered = self.asked.borrow_mut().remove(&question)?;
+        Some(answered.whom)
+    }
+
+    fn tracer(&self) -> Option<&Tracer> {
+        self.dispatcher.services().tracer.as_ref()
+    }
+
+    /// What runs has failed with the instance.
+    fn record_failure(&self, fault: &Fault) {
+        let mut conversations = self.conversations.borrow_mut();
+        let spans = conversations.values_mut().map(|it| it.span.take());
+        for mut span in spans.flatten() {
+            span.set("error.type", fault.label());
+            span.fail(fault.to_string());
+        }
     }
 
     fn refuse_asked(&self, incident: &Incident) {
-        for (_, whom) in std::mem::take(&mut *self.asked.borrow_mut()) {
-            match whom {
+        for (_, question) in std::mem::take(&mut *self.asked.borrow_mut()) {
+            if let Some(mut span) = question.span {
+                span.set("error.type", incident.fault.label());
+                span.fail(incident.fault.to_string());
+            }
+            match question.whom {
                 Whom::Client(answer) => drop(answer.send(Err(incident.clone()))),
                 Whom::Timer(answer) => drop(answer.send(Err(incident.fault.clone()))),
             }

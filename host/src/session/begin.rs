@@ -58,6 +58,7 @@ pub(crate) fn launch(dispatcher: &Dispatcher, launch: Launch) {
         opened,
         place,
         answer,
+        trace,
     } = launch;
     // It has ended since, and whoever waits for the answer with it.
     let Some(usage) = dispatcher.use_opened(instance) else {
@@ -82,6 +83,9 @@ pub(crate) fn launch(dispatcher: &Dispatcher, launch: Launch) {
     });
     hosted.members().insert(outbox.clone());
     dispatcher.count_session(hosted, true);
+    if let Some(handshake) = trace {
+        dispatcher.trace_session(&outbox, &route, handshake);
+    }
     // A handler knows the session by the answer.
     if hosted.converses() {
         let _ = hosted.inbox().push(Work::Open(outbox.clone()));

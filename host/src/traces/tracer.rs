@@ -1,5 +1,5 @@
-//! The traces of one worker: which of its sessions are recorded, and the call that each instance is
-//! in. Lives on one thread. What is not recorded leaves nothing here.
+//! The traces of one worker: which of its sessions are recorded, and the call or conversation that
+//! each instance is in. Lives on one thread. What is not recorded leaves nothing here.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,6 +9,7 @@ use wharf_protocol::{Ending, Initiator};
 
 use super::span::{Kind, Span};
 use super::{OpenSpan, TraceCounters, Traces};
+use crate::outbound::Target;
 use crate::trace_context::TraceContext;
 
 /// Sessions of one worker that are recorded at a time; further ones are not.
@@ -24,6 +25,8 @@ struct Shared {
     sessions: RefCell<HashMap<u64, Recorded>>,
     /// The call that runs now, by its instance's serial number: an instance has one at a time.
     calls: RefCell<HashMap<u64, Span>>,
+    /// The conversation that an instance was made for, if it has one of its own and that is recorded.
+    conversations: RefCell<HashMap<u64, TraceContext>>,
 }
 
 /// A session that is recorded.
@@ -55,6 +58,7 @@ impl Tracer {
             traces,
             sessions: RefCell::default(),
             calls: RefCell::default(),
+            conversations: RefCell::default(),
         }))
     }
 
@@ -79,6 +83,30 @@ impl Tracer {
     pub(crate) fn sampled(&self, name: &'static str) -> Option<OpenSpan> {
         let traces = &self.0.traces;
         traces.samples().then(|| traces.open(name))
+    }
+
+    /// Begins a span below another.
+    pub(crate) fn below(&self, name: &'static str, parent: TraceContext) -> OpenSpan {
+        let span = Span::begin(name, Kind::Internal, Some(parent));
+        OpenSpan::new(&self.0.traces, span)
+    }
+
+    /// Begins the span of a conversation, if its session is recorded. `own`: the serial number of the
+    /// instance, if it has that for itself, so that whatever comes out of it is this one's.
+    pub(crate) fn converse(&self, session: u64, own: Option<u64>) -> Option<OpenSpan> {
+        let of_session = self.0.sessions.borrow().get(&session)?.span.context();
+        let span = Span::begin("converse", Kind::Consumer, Some(of_session));
+        if let Some(instance) = own {
+            let mut conversations = self.0.conversations.borrow_mut();
+            // The first: what it opens converses in the same instance.
+            conversations.entry(instance).or_insert(span.context());
+        }
+        Some(OpenSpan::new(&self.0.traces, span))
+    }
+
+    /// An instance of conversations has ended.
+    pub(crate) fn end_conversations(&self, instance: u64) {
+        self.0.conversations.borrow_mut().remove(&instance);
     }
 
     /// A session begins below its handshake.
@@ -194,11 +222,23 @@ impl Tracer {
         self.0.traces.finish(span);
     }
 
-    /// Begins a span for what an instance asks of the world outside, if its call is recorded.
-    pub(crate) fn ask_outside(&self, instance: u64, name: String) -> Option<OpenSpan> {
-        let calls = self.0.calls.borrow();
-        let parent = calls.get(&instance)?.context();
-        let span = Span::begin(name, Kind::Client, Some(parent));
+    /// Begins a span for what an instance asks of the world outside, if its call or conversation is
+    /// recorded.
+    pub(crate) fn ask_outside(
+        &self,
+        instance: u64,
+        method: &str,
+        target: &Target,
+    ) -> Option<OpenSpan> {
+        let of_call = self.0.calls.borrow().get(&instance).map(Span::context);
+        let parent = match of_call {
+            Some(call) => call,
+            None => *self.0.conversations.borrow().get(&instance)?,
+        };
+        let mut span = Span::begin(method.to_owned(), Kind::Client, Some(parent));
+        span.set("http.request.method", method);
+        span.set("server.address", target.host());
+        span.set("server.port", target.port());
         Some(OpenSpan::new(&self.0.traces, span))
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use wharf_tests::collector::{Collector, Span};
 use wharf_tests::deadline::scenario;
+use wharf_tests::feed::Feed;
 use wharf_tests::http::Head;
 use wharf_tests::peer::{Peer, exchange};
 use wharf_tests::server::{Child, start};
@@ -13,6 +14,7 @@ use wharf_tests::site::{Mount, Site};
 use wharf_tests::stream::Stream;
 use wharf_tests::upstream::Upstream;
 
+use crate::client::{asked, inside};
 use crate::promises::covers;
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -224,6 +226,109 @@ fn a_new_version_is_traced_too() {
             named(&spans, "publish").attributes["wharf.routes.changed"],
             1
         );
+    });
+}
+
+#[test]
+fn a_conversation_is_a_span_and_what_it_asks_is_below_it() {
+    covers("traces.spans");
+    scenario(async {
+        let (collector, upstream) = (
+            Collector::start("200 OK").await,
+            Upstream::start(None).await,
+        );
+        let host = upstream.address.to_string();
+        let scribe = |path: &str| {
+            let mount = Mount::new(path, "scribe").grant("keyvalue", ["default"]);
+            let mount = mount.grant("topics", true).grant("http", [host.as_str()]);
+            mount.grant("private_addresses", true)
+        };
+        let site = traced(&collector)
+            .section("storage", "path", "memory")
+            .mount(scribe("/own"))
+            .mount(scribe("/shared").shared())
+            .mount(Mount::new("/hostile", "hostile-talker"));
+        let server = start(&site).await;
+        let fetch = format!("fetch http://{host}/hello");
+        for path in ["/own", "/shared"] {
+            let mut peer = open(&server, &Head::upgrade(path)).await;
+            peer.send_text(&fetch).await;
+            peer.expect_text("200 hello").await;
+            peer.leave(1000).await;
+        }
+        let two = ["session", "session", "converse", "converse", "GET"];
+        let spans = collector.spans_named(&two).await;
+        // Of an instance that many share nobody can say who asks.
+        let request = named(&spans, "GET");
+        let of_trace = |name: &str| {
+            let mut found = spans.iter().filter(|span| span.trace == request.trace);
+            found.find(|span| span.name == name).unwrap()
+        };
+        is_below(request, of_trace("converse"));
+        is_below(of_trace("converse"), of_trace("session"));
+        assert_eq!(of_trace("session").attributes["http.route"], "/own");
+        assert!(spans.iter().all(|span| span.error.is_none()), "{spans:?}");
+
+        let mut peer = open(&server, &Head::upgrade("/hostile")).await;
+        peer.send_text("trap").await;
+        peer.expect_closed(1011).await;
+        let three = [["session"; 3], ["converse"; 3]].concat();
+        let spans = collector.spans_named(&three).await;
+        let failed = |name: &str| {
+            let mut found = spans.iter().filter(|span| span.error.is_some());
+            found.find(|span| span.name == name).unwrap()
+        };
+        is_below(failed("converse"), failed("session"));
+        assert_eq!(failed("converse").attributes["error.type"], "guest_trap");
+    });
+}
+
+#[test]
+fn a_websocket_that_a_handler_opens_is_in_its_trace() {
+    covers("traces.spans");
+    scenario(async {
+        let collector = Collector::start("200 OK").await;
+        let mut feed = Feed::start(None).await;
+        let site = traced(&collector).mount(inside("/", feed.address));
+        let server = start(&site).await;
+        let mut peer = open(&server, &Head::upgrade("/")).await;
+        let url = format!("ws://{}", feed.address);
+        assert_eq!(asked(&mut peer, &format!("open {url}/echo")).await, "open ");
+        let head = feed.head().await.to_lowercase();
+        assert_eq!(asked(&mut peer, "say hello").await, "got hello");
+        let ended = asked(&mut peer, "close 3000 enough").await;
+        assert!(ended.starts_with("ended 3000"), "{ended}");
+        let refused = asked(&mut peer, &format!("open {url}/status/418")).await;
+        assert!(refused.starts_with("error"), "{refused}");
+        peer.leave(1000).await;
+        let all = ["GET /", "session", "session", "GET", "GET"];
+        let spans = collector.spans_named(&all).await;
+
+        let handshake = named(&spans, "GET /");
+        let of_client = |span: &&Span| span.parent.as_ref() == Some(&handshake.id);
+        let client = spans.iter().find(of_client).unwrap();
+        let answered = |status: u16| {
+            let mut asked = spans.iter().filter(|span| span.name == "GET");
+            let is_so = |span: &&Span| span.attributes["http.response.status_code"] == status;
+            asked.find(is_so).unwrap()
+        };
+        let opened = answered(101);
+        assert_eq!((opened.kind, opened.error.as_ref()), (3, None));
+        let told = format!("traceparent: 00-{}-{}-01", opened.trace, opened.id);
+        assert!(head.contains(&told), "{told} in {head}");
+        let asks = spans
+            .iter()
+            .find(|span| Some(&span.id) == opened.parent.as_ref());
+        is_below(opened, asks.unwrap());
+        is_below(asks.unwrap(), client);
+        // What was opened is a session like any other.
+        let mut sessions = spans.iter().filter(|span| span.name == "session");
+        let of_feed = sessions
+            .find(|span| span.parent.as_ref() == Some(&opened.id))
+            .unwrap();
+        is_below(of_feed, opened);
+        assert_eq!(of_feed.attributes["wharf.close.code"], 3000);
+        assert!(answered(418).error.is_some());
     });
 }
 

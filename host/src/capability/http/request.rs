@@ -115,13 +115,8 @@ impl HttpView<'_> {
     /// The span of a request, if the call that makes it is recorded.
     fn span(&self, method: &outbound::Method, target: &Target) -> Option<OpenSpan> {
         let traced = self.state.traced.as_ref()?;
-        let mut span = traced
-            .tracer
-            .ask_outside(traced.instance, method.to_string())?;
-        span.set("http.request.method", method.as_str());
-        span.set("server.address", target.host());
-        span.set("server.port", target.port());
-        Some(span)
+        let tracer = &traced.tracer;
+        tracer.ask_outside(traced.instance, method.as_str(), target)
     }
 
     fn no_body(&self) -> oneshot::Receiver<Prepared> {
