@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use wharf::{CompileLimits, Digest, GuestLimits, InstanceModel, Sandbox, parse_duration};
+use wharf::{
+    AfterTrap, CompileLimits, Digest, GuestLimits, InstanceModel, Sandbox, parse_duration,
+};
 
 use crate::process::launcher::{self, Launch};
 use crate::telemetry::LogFormat;
@@ -132,6 +134,10 @@ struct Serve {
     /// never does.
     #[arg(long, value_name = "DURATION", requires = "component", value_parser = idle)]
     idle: Option<Duration>,
+    /// What becomes of the sessions of an instance of COMPONENT that traps: `close` (1011, the
+    /// default) or `restart` (they stay open, and a fresh instance goes on).
+    #[arg(long, value_name = "POLICY", requires = "component", value_parser = after_trap)]
+    after_trap: Option<AfterTrap>,
     /// Worker threads; by default one for each core.
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
@@ -187,6 +193,14 @@ fn instance(text: &str) -> Result<Instance, String> {
 fn idle(text: &str) -> Result<Duration, String> {
     let right = || "right is a duration with its unit, such as `30s` or `500ms`".to_owned();
     parse_duration(text).ok_or_else(right)
+}
+
+fn after_trap(text: &str) -> Result<AfterTrap, String> {
+    match text {
+        "close" => Ok(AfterTrap::Close),
+        "restart" => Ok(AfterTrap::RESTART),
+        _ => Err("right is `close` or `restart`".to_owned()),
+    }
 }
 
 fn sandbox(text: &str) -> Result<Sandbox, String> {
@@ -255,15 +269,17 @@ mod tests {
             Cli::try_parse_from([&["wharf", "serve"], arguments].concat()).map(drop)
         };
         assert!(serve(&["a.wasm", "--instance", "shared", "--workers", "2"]).is_ok());
-        assert!(serve(&["a.wasm", "--idle", "500ms"]).is_ok());
+        assert!(serve(&["a.wasm", "--idle", "500ms", "--after-trap", "restart"]).is_ok());
         assert!(serve(&["--config", "wharf.toml"]).is_ok());
         for wrong in [
             &[] as &[&str],
             &["a.wasm", "--instance", "sesion"],
             &["a.wasm", "--workers", "0"],
             &["a.wasm", "--idle", "30"],
+            &["a.wasm", "--after-trap", "reopen"],
             &["--config", "wharf.toml", "--idle", "30s"],
             &["--config", "wharf.toml", "--instance", "shared"],
+            &["--config", "wharf.toml", "--after-trap", "close"],
         ] {
             let error = serve(wrong).expect_err("these arguments make no sense");
             assert_eq!(error.exit_code(), 2, "{wrong:?}: {error}");

@@ -341,7 +341,9 @@ pub(crate) fn build(config: Config, arguments: &Serve) -> Builder {
         return builder;
     };
     let route = Route::new("/{*path}").component_file(component);
-    let route = route.idle(arguments.idle);
+    let route = route
+        .idle(arguments.idle)
+        .after_trap(arguments.after_trap.unwrap_or_default());
     builder.route(match arguments.instance.clone() {
         None => route,
         Some(Instance::Model(model)) => route.instance(model),

@@ -125,6 +125,7 @@ impl Bench {
                 config: Some(config.clone()),
                 instance: None,
                 idle: None,
+                after_trap: None,
                 workers: None,
                 sandbox: Some(Sandbox::Off),
                 log_format: dev.log_format,
