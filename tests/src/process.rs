@@ -1,12 +1,14 @@
-//! What the kernel says about a process: resident memory, descriptors, threads, CPU time.
+//! What the kernel says about a process: resident memory, descriptors, threads, CPU time; and
+//! signals to it.
 //!
-//! Reads `/proc` only; never changes anything.
+//! Never waits for a process: that is its parent's part.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 /// One process by its id.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process(pub u32);
 
 impl Process {
@@ -112,6 +114,45 @@ impl Process {
             .filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok())
             .sum();
         Duration::from_nanos(nanos)
+    }
+
+    /// The processes that it has started, and those that they have.
+    pub fn descendants(self) -> Vec<Self> {
+        let entries = fs::read_dir("/proc").expect("/proc can be read").flatten();
+        let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let every: Vec<(Self, Option<Self>)> =
+            ids.map(|id| (Self(id), Self(id).parent())).collect();
+        let mut found = vec![self];
+        let mut next = 0;
+        while let Some(parent) = found.get(next).copied() {
+            next += 1;
+            let children = every.iter().filter(|(_, of)| *of == Some(parent));
+            found.extend(children.map(|(child, _)| child));
+        }
+        found.split_off(1)
+    }
+
+    /// Who has started it; `None` if it has ended.
+    fn parent(self) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0)).ok()?;
+        let (_, fields) = stat.rsplit_once(") ")?;
+        fields.split(' ').nth(1)?.parse().ok().map(Self)
+    }
+
+    /// What it was started with, its own name first; nothing if it has ended.
+    pub fn arguments(self) -> Vec<String> {
+        let line = fs::read_to_string(format!("/proc/{}/cmdline", self.0)).unwrap_or_default();
+        line.split_terminator('\0').map(str::to_owned).collect()
+    }
+
+    /// Sends a signal by its name, such as `TERM`.
+    pub fn signal(self, name: &str) {
+        let kill = format!("kill -{name} {}", self.0);
+        let status = Command::new("sh")
+            .args(["-c", &kill])
+            .status()
+            .expect("a shell can be started");
+        assert!(status.success(), "{kill}: {status}");
     }
 
     /// Whether it still exists and has not ended.

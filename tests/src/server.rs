@@ -174,12 +174,7 @@ impl Child {
 
     /// Sends a signal by its name, such as `TERM`.
     pub fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.child.id());
-        let status = Command::new("sh")
-            .args(["-c", &kill])
-            .status()
-            .expect("a shell can be started");
-        assert!(status.success(), "{kill}: {status}");
+        self.process().signal(name);
     }
 
     /// Waits for its end.

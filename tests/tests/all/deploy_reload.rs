@@ -1,8 +1,12 @@
 //! Tenants that change while the server runs: their hosts, paths, rules and signers follow the file,
 //! under what they have deployed and under open sockets.
 
+use std::process::Stdio;
+
 use serde_json::Value;
-use wharf_tests::deadline::scenario;
+use wharf_tests::deadline::{STEP, eventually, scenario};
+use wharf_tests::guests;
+use wharf_tests::process::Process;
 use wharf_tests::site::Site;
 
 use crate::deploy_harbour::{Harbour, ask, heir};
@@ -177,6 +181,50 @@ fn what_could_not_be_served_is_served_when_its_rules_allow_it() {
             (&found["served"], &found["problem"]),
             (&true.into(), &Value::Null)
         );
+    });
+}
+
+/// Stops the compiler that the server has started, once there is one.
+async fn stop_the_compiler(server: Process) -> Process {
+    let probe = || {
+        let mut children = server.descendants().into_iter();
+        let found = children.find(|child| child.arguments().iter().any(|word| word == "compile"));
+        found.ok_or_else(|| "no compiler".to_owned())
+    };
+    let (compiler, _) = eventually(STEP, "the server compiles", probe).await;
+    compiler.signal("STOP");
+    compiler
+}
+
+#[test]
+fn a_deploy_whose_rules_change_meanwhile_changes_nothing() {
+    covers("deploy.tenants-reload");
+    scenario(async {
+        let mut harbour = Harbour::start(|site| site);
+        harbour.deploy_heir("other", 1);
+        let manifest = "[route]\npath = \"/chat\"\n";
+        let manifest = harbour.write("echo.toml", manifest).display().to_string();
+        let echo = guests::path("echo-js").display().to_string();
+        let from = ["deploy", &echo, "--manifest", &manifest, "--name", "chat"];
+        let mut deploy = harbour.command(&harbour.acme, &from);
+        let deploy = deploy.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let compiler = stop_the_compiler(harbour.server().process()).await;
+        harbour.change(|site| acme(site, ".deploy.websocket", "max_message_bytes", "2MiB"));
+        harbour.reload().await.unwrap();
+        compiler.signal("CONT");
+        let told = deploy.unwrap().wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&told.stderr).into_owned();
+        assert!(!told.status.success(), "{said}");
+        for words in [
+            "what the tenant acme may deploy was changed meanwhile",
+            "trying again",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert_eq!(harbour.status("localhost", "/acme/chat").await, 404);
+        assert_eq!(harbour.status("localhost", "/acme/other").await, 101);
+        harbour.wharf(&harbour.acme, &from).unwrap();
+        assert_eq!(harbour.status("localhost", "/acme/chat").await, 101);
     });
 }
 
