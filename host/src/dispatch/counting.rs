@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::Dispatcher;
 use crate::catalog::Route;
@@ -14,11 +14,12 @@ use crate::metrics::{Books, Report, VersionKey, Vitals};
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     books: Books,
-    /// By the address of the route, which is kept so that no other takes it.
+    /// By the address of the route. Held weakly: that keeps the address from others, and lets the
+    /// route go, which every worker's ledger knows.
     lanes: RefCell<HashMap<usize, Known>>,
 }
 
-type Known = (Arc<Route>, Rc<RouteLane>);
+type Known = (Weak<Route>, Rc<RouteLane>);
 
 impl Ledger {
     /// The shared parts of a route. A route of another catalog has others, and counts on.
@@ -28,7 +29,7 @@ impl Ledger {
         if let Some((_, lane)) = lanes.get(&address) {
             return Rc::clone(lane);
         }
-        lanes.retain(|_, (route, _)| Arc::strong_count(route) > 1);
+        lanes.retain(|_, (route, _)| route.strong_count() > 0);
         let label = label(route);
         let lane = Rc::new(RouteLane {
             config: *route.outbox,
@@ -37,7 +38,7 @@ impl Ledger {
             tenant: of_worker.tenant(&route.tenant),
         });
         lane.tenant.add_route(&lane.counts);
-        lanes.insert(address, (Arc::clone(route), Rc::clone(&lane)));
+        lanes.insert(address, (Arc::downgrade(route), Rc::clone(&lane)));
         lane
     }
 }
@@ -80,5 +81,38 @@ impl Dispatcher {
     /// All that was counted here.
     pub(crate) fn report(&self) -> Report {
         self.0.ledger.books.report()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{ProgramId, Target};
+
+    fn route() -> Arc<Route> {
+        Route::new("/", Target::Component(ProgramId(0))).into()
+    }
+
+    #[test]
+    fn a_route_that_is_served_no_more_is_kept_by_no_worker() {
+        let lane = Lane::new(std::time::Instant::now(), 0, 0, 2);
+        let workers = [Ledger::default(), Ledger::default()];
+        let old = route();
+        let gone = Arc::downgrade(&old);
+        for ledger in &workers {
+            let first = ledger.lane(&lane, &old);
+            assert!(Rc::ptr_eq(&first, &ledger.lane(&lane, &old)));
+        }
+        drop(old);
+        assert_eq!(gone.strong_count(), 0);
+        let new = route();
+        for ledger in &workers {
+            let _of_new = ledger.lane(&lane, &new);
+            assert_eq!(
+                ledger.lanes.borrow().len(),
+                1,
+                "what was kept of the old one"
+            );
+        }
     }
 }
