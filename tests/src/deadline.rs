@@ -55,10 +55,15 @@ pub fn scenario(test: impl Future<Output = ()>) {
 
 /// Runs a test that measures: no other test runs beside it.
 pub fn alone(test: impl Future<Output = ()>) {
+    alone_for(Duration::from_secs(300), test);
+}
+
+/// As [`alone`], for a test that may be asked to take longer.
+pub fn alone_for(limit: Duration, test: impl Future<Output = ()>) {
     let _exclusive: RwLockWriteGuard<'_, ()> = MACHINE
         .write()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
-    run(Duration::from_secs(300), test);
+    run(limit, test);
 }
 
 fn run(limit: Duration, test: impl Future<Output = ()>) {

@@ -38,7 +38,7 @@ struct Run {
     sizes: Option<(&'static str, u64, u64)>,
 }
 
-const RUNS: [Run; 9] = [
+const RUNS: [Run; 10] = [
     Run {
         name: "tenants",
         about: "ten tenants: one spins, one floods, one bombs memory, one compiles bombs",
@@ -92,6 +92,12 @@ const RUNS: [Run; 9] = [
         about: "random operations of ten tenants on what is named",
         test: "strangers::",
         sizes: Some(("WHARF_STRANGERS_OPERATIONS", 100_000, 1_000_000)),
+    },
+    Run {
+        name: "soak",
+        about: "an hour of everything, and whether memory grows",
+        test: "soak::",
+        sizes: Some(("WHARF_SOAK_SECONDS", 60, 3_600)),
     },
 ];
 

@@ -57,6 +57,7 @@ mod server;
 mod service;
 mod session;
 mod sleep;
+mod soak;
 mod storage;
 mod strangers;
 mod swap;

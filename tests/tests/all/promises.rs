@@ -639,6 +639,7 @@ const PROMISES: &[Promise] = &[
         "chaos.sigterm",
         "SIGTERM with 10,000 sessions under load: 10,000 × 1001, nothing that was read unanswered",
     ),
+    fault("soak.memory", "An hour of soak: memory slope < 1 MiB/h"),
     Promise {
         id: "budgets.rates",
         page: Page::Load,
