@@ -30,8 +30,10 @@ const GROWTH_PER_HOUR_MAX: f64 = MIB as f64;
 const NOISE_MAX: u64 = 8 * MIB;
 /// Visitors at a time.
 const VISITORS: usize = 60;
-/// Rounds of visits between two versions of the handler that hands over.
-const ROUNDS_A_VERSION: u64 = 5;
+/// From one round of visits to the next.
+const ROUND: Duration = Duration::from_millis(250);
+/// Rounds between two versions of the handler that hands over.
+const ROUNDS_A_VERSION: usize = 5;
 const DEFLATED: u8 = 4;
 
 fn site(version: u64) -> Site {
@@ -157,7 +159,7 @@ fn own_bytes(process: Process) -> u64 {
 }
 
 /// Bytes an hour, by least squares.
-fn slope(samples: &[(Duration, u64)]) -> f64 {
+fn slope(samples: &Samples) -> f64 {
     let count = samples.len() as f64;
     let hours = |time: Duration| time.as_secs_f64() / HOUR.as_secs_f64();
     let mean_time = samples.iter().map(|(time, _)| hours(*time)).sum::<f64>() / count;
@@ -171,6 +173,51 @@ fn slope(samples: &[(Duration, u64)]) -> f64 {
     product / square
 }
 
+/// Sends one visitor of each kind, several times over, and waits for their ends; how many came.
+async fn round(address: SocketAddr) -> u64 {
+    let mut visiting = JoinSet::new();
+    for number in 0..VISITORS {
+        visiting.spawn(visit(address, number));
+    }
+    let mut visits = 0;
+    while let Some(done) = visiting.join_next().await {
+        done.expect("a visitor is served");
+        visits += 1;
+    }
+    visits
+}
+
+/// Memory of the process as time went by, or of a part of that.
+type Samples = [(Duration, u64)];
+
+fn second_half(samples: &Samples) -> &Samples {
+    &samples[samples.len() / 2..]
+}
+
+/// Memory at the beginning, at three quarters and at the end.
+fn quarters(samples: &Samples) -> [u64; 5] {
+    std::array::from_fn(|quarter| samples[(samples.len() - 1) * quarter / 4].1)
+}
+
+/// How memory went.
+fn told(samples: &Samples, wanted: Duration) -> String {
+    let course = quarters(samples).map(bytes).join(", ");
+    let slope = match wanted >= SLOPE_AFTER {
+        true => format!("{:.2} MiB/h", slope(second_half(samples)) / MIB as f64),
+        false => "too short for a slope".to_owned(),
+    };
+    format!("{course} by quarters; in the second half {slope}")
+}
+
+fn judge(samples: &Samples, wanted: Duration) {
+    if wanted >= HOUR {
+        let slope = slope(second_half(samples));
+        assert!(slope < GROWTH_PER_HOUR_MAX, "{slope:.0} bytes an hour");
+    }
+    let [_, _, half, _, end] = quarters(samples);
+    assert!(end <= half + NOISE_MAX, "{end} bytes, {half} at half time");
+}
+
 #[test]
 fn memory_does_not_grow_with_what_is_over() {
     covers("soak.memory");
@@ -182,24 +229,15 @@ fn memory_does_not_grow_with_what_is_over() {
         let server = Child::start(&site(version));
         let (address, process) = (server.address, server.process());
         let admin = server.admin();
-        let begun = Instant::now();
-        let (mut samples, mut visits, mut rounds) = (Vec::new(), 0, 0);
+        let (begun, mut samples, mut visits) = (Instant::now(), Vec::new(), 0);
         // One stays, and follows each version.
         let mut resident = Resident::enter(address).await;
         let mut descriptors = None;
         while begun.elapsed() < wanted {
-            let round = Instant::now();
-            let mut visiting = JoinSet::new();
-            for number in 0..VISITORS {
-                visiting.spawn(visit(address, number));
-            }
-            while let Some(done) = visiting.join_next().await {
-                done.expect("a visitor is served");
-                visits += 1;
-            }
-            rounds += 1;
+            let round_begun = Instant::now();
+            visits += round(address).await;
             resident.follow(version).await;
-            if rounds % ROUNDS_A_VERSION == 0 {
+            if samples.len() % ROUNDS_A_VERSION == 0 {
                 version += 1;
                 server.folder.write("wharf.toml", site(version).toml());
                 server.signal("HUP");
@@ -207,44 +245,24 @@ fn memory_does_not_grow_with_what_is_over() {
             let metrics = exchange(admin, &Head::get("/metrics")).await;
             assert_eq!(metrics.status, 200);
             let least = *descriptors.get_or_insert_with(|| process.descriptors());
-            let probe = || {
-                let open = process.descriptors();
-                (open <= least + 2)
-                    .then_some(())
-                    .ok_or(format!("{open} of {least}"))
+            let probe = || match process.descriptors() {
+                open if open <= least + 2 => Ok(()),
+                open => Err(format!("{open} of {least}")),
             };
             eventually(PATIENCE, "what is over has no descriptor", probe).await;
             samples.push((begun.elapsed(), own_bytes(process)));
             // A steady pace: as much in each hour, whatever the machine.
-            tokio::time::sleep(Duration::from_millis(250).saturating_sub(round.elapsed())).await;
+            tokio::time::sleep(ROUND.saturating_sub(round_begun.elapsed())).await;
         }
-        let probe = || {
-            let text = server.log();
-            (!text.contains("panicked")).then_some(()).ok_or(text)
-        };
-        eventually(PATIENCE, "no panic", probe).await;
-        let second = &samples[samples.len() / 2..];
-        let slope = slope(second);
-        let at = |quarter: usize| samples[(samples.len() - 1) * quarter / 4].1;
-        let course: Vec<_> = (0..=4).map(|quarter| bytes(at(quarter))).collect();
-        let says = match wanted >= SLOPE_AFTER {
-            true => format!("{:.2} MiB/h in the second half", slope / MIB as f64),
-            false => "too short for a slope".to_owned(),
-        };
+        server.assert_healthy();
         figure(
             "soak.memory",
             format!(
-                "{visits} visits and {} versions in {:?}: {} by quarters; {says}",
+                "{visits} visits and {} versions in {wanted:?}: {}",
                 version - 1,
-                begun.elapsed(),
-                course.join(", ")
+                told(&samples, wanted)
             ),
         );
-        if wanted >= HOUR {
-            assert!(slope < GROWTH_PER_HOUR_MAX, "{slope:.0} bytes an hour");
-        }
-        let (half, end) = (at(2), at(4));
-        assert!(end <= half + NOISE_MAX, "{end} bytes, {half} at half time");
-        server.assert_healthy();
+        judge(&samples, wanted);
     });
 }
