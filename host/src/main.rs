@@ -28,7 +28,7 @@ Examples:
   wharf dev hello                              builds and serves it, again after each change
   wharf serve echo.wasm                        one handler on every path of http://127.0.0.1:8080
   wharf serve chat.wasm --instance '{path}'    sessions on the same path share an instance
-  wharf serve --config wharf.toml              routes, limits, TLS and pages from a file
+  wharf serve --config server.toml             routes, limits, TLS and pages from a file
   wharf check chat.wasm                        would this component run here?
   wharf status                                 how is the server that runs on this machine?
 

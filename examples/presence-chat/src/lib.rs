@@ -1,7 +1,7 @@
 //! A chat over topics. Each session has an instance of its own, and what joins
 //! them is the topic `room/NAME`: the host brings what is published to all
 //! members, says who joins and leaves, and gives those who come back what they
-//! missed (see `wharf.toml`). This handler keeps nothing but two names.
+//! missed (see `server.toml`). This handler keeps nothing but two names.
 //!
 //! | to the page | when |
 //! | --- | --- |

@@ -24,7 +24,7 @@ use crate::serve::{self, Signals};
 use crate::telemetry::{self, LogFormat};
 
 pub(crate) const HELP: &str = "\
-The folder has a wharf.toml, as `wharf new` writes it: with [[route]] and the component that the
+The folder has a server.toml, as `wharf new` writes it: with [[route]] and the component that the
 build makes. After the build this is served, and one line on standard output says where. When a
 file in the folder changes it is built again, and the new version takes over under the open
 sockets: as the route's `rollout` says, else by `swap` where that can be done. A handler without
@@ -36,7 +36,7 @@ file says beyond routes, pages and limits of tenants comes with the next start. 
 
   wharf dev hello                                        cargo build --release, in the folder
   wharf dev --build 'npm run build'                      another language
-  wharf dev chat --config chat/server.toml               another file than wharf.toml";
+  wharf dev chat --config chat/server.toml               another file";
 
 /// Between two looks at the folder.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
@@ -45,7 +45,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// Warnings of the server, and everything that the handlers say.
 const LOG: &str = "warn,guest=trace";
 /// The configuration in the handler's folder.
-const CONFIG: &str = "wharf.toml";
+const CONFIG: &str = "server.toml";
 
 /// What `wharf dev` is told.
 #[derive(Debug, Args)]
@@ -56,7 +56,7 @@ pub(crate) struct Dev {
     /// What builds it: a command for the shell, run in the folder; by default `cargo build --release`.
     #[arg(long, value_name = "COMMAND")]
     build: Option<String>,
-    /// The configuration; by default the folder's wharf.toml.
+    /// The configuration; by default the folder's server.toml.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Where to listen, instead of what the configuration says; port 0 takes a free one. May be

@@ -15,7 +15,8 @@ const SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-sdk/rust");
 const SDK_CRATE: &str = "wharf-guest";
 
 const HANDLER: &str = include_str!("handler.rs.txt");
-const CONFIG: &str = include_str!("wharf.toml.txt");
+const CONFIG: &str = include_str!("server.toml.txt");
+const MANIFEST: &str = include_str!("wharf.toml.txt");
 const README: &str = include_str!("readme.md.txt");
 const CARGO: &str = "\
 [package]
@@ -86,7 +87,8 @@ pub(crate) fn run(new: &New) -> Result<String> {
         (".gitignore", "target\n".to_owned()),
         ("README.md", fill(README)),
         ("src/lib.rs", HANDLER.to_owned()),
-        ("wharf.toml", fill(CONFIG)),
+        ("server.toml", fill(CONFIG)),
+        ("wharf.toml", MANIFEST.to_owned()),
     ] {
         let path = new.path.join(file);
         let write = || {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use wharf_tests::deadline::{alone, scenario};
 use wharf_tests::figure::figure;
+use wharf_tests::site::Site;
 
 use crate::deploy_harbour::{HEEDLESS, Harbour, ask, heir};
 use crate::promises::covers;
@@ -139,19 +140,43 @@ fn a_tenant_that_may_no_longer_deploy_is_served_no_longer() {
     });
 }
 
+/// Allows `cosy` what the examples ask for.
+fn generous(site: Site) -> Site {
+    let grants = "tenant.cosy.deploy.grants";
+    let flags = ["timers", "logging", "topics", "private_addresses"];
+    let site = flags
+        .into_iter()
+        .fold(site, |site, flag| site.section(grants, flag, true));
+    site.section("storage", "path", "memory")
+        .section("tenant.cosy.deploy.websocket", "raw", true)
+        .section(grants, "keyvalue", ["default", "counters", "missed"])
+        .section(grants, "http", ["127.0.0.1:8000"])
+        .section(grants, "websocket", ["127.0.0.1:8001"])
+}
+
 #[test]
-fn handlers_of_all_languages_and_kinds_are_deployed() {
+fn every_example_is_deployed_with_its_manifest() {
     covers("deploy.serving");
     scenario(async {
-        let harbour = Harbour::start(|site| site);
-        for guest in ["echo", "echo-c", "echo-js", "dialogue"] {
-            let path = format!("/v1/tenants/acme/deployments/{guest}");
-            let manifest = format!("[route]\npath = \"/{guest}\"\n");
-            let parts = (guest, manifest.as_str());
-            let (status, told) = harbour.put((&harbour.acme, &path), parts, FIRST);
-            assert_eq!(status, 201, "{guest}: {told}");
-            let mut peer = harbour.connect(&format!("/acme/{guest}")).await;
-            peer.expect_echo(guest).await;
+        let harbour = Harbour::start(generous);
+        let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
+        let mut names = Vec::new();
+        for entry in fs::read_dir(examples).unwrap().flatten() {
+            let name = entry.file_name().into_string().unwrap();
+            let manifest = fs::read_to_string(entry.path().join("wharf.toml"));
+            let manifest = manifest.unwrap_or_else(|error| panic!("{name}/wharf.toml: {error}"));
+            // Each at a place of its own.
+            let manifest = manifest.replace("path = \"/", &format!("path = \"/{name}/"));
+            let path = format!("/v1/tenants/cosy/deployments/{name}");
+            let parts = (name.as_str(), manifest.as_str());
+            let (status, told) = harbour.put((&harbour.operator, &path), parts, FIRST);
+            assert_eq!(status, 201, "{name}: {told}");
+            names.push(name);
+        }
+        assert!(names.len() >= 14, "{names:?}");
+        for echo in ["echo", "echo-c", "echo-js"] {
+            let mut peer = harbour.connect(&format!("/cosy/{echo}/")).await;
+            peer.expect_echo(echo).await;
             peer.leave(1000).await;
         }
     });

@@ -20,7 +20,7 @@ use crate::promises::covers;
 fn handler(guest: &str) -> Folder {
     let folder = Folder::new();
     let mount = Mount::new("/", guest).set("component", "app.wasm");
-    folder.write("wharf.toml", Site::new().mount(mount).toml());
+    folder.write("server.toml", Site::new().mount(mount).toml());
     folder.write("build.sh", copying(guest));
     folder
 }
@@ -75,10 +75,10 @@ fn a_change_is_served_on_the_open_socket() {
         said(&server, "version 3 is served").await;
         assert_eq!(asked(&mut peer, "count").await, "count");
 
-        let config = std::fs::read_to_string(server.folder.file("wharf.toml")).unwrap();
+        let config = std::fs::read_to_string(server.folder.file("server.toml")).unwrap();
         let shared = config.replace("path = \"/\"", "path = \"/\"\ninstance = \"shared\"");
-        server.folder.write("wharf.toml", shared);
-        said(&server, "wharf.toml has changed: sh build.sh").await;
+        server.folder.write("server.toml", shared);
+        said(&server, "server.toml has changed: sh build.sh").await;
         said(&server, "version 4 is served").await;
         let mut other = Peer::connect(server.address, "/").await;
         assert_eq!(asked(&mut other, "count").await, "1", "the probe again");
@@ -149,13 +149,13 @@ fn after_a_failed_build_the_version_before_goes_on() {
         said(&server, "version 2 is served, 1 session stays open").await;
         assert_eq!(asked(&mut peer, "count").await, "1");
 
-        let config = std::fs::read_to_string(server.folder.file("wharf.toml")).unwrap();
+        let config = std::fs::read_to_string(server.folder.file("server.toml")).unwrap();
         let wrong = config.replace("component", "componnent");
-        server.folder.write("wharf.toml", wrong);
+        server.folder.write("server.toml", wrong);
         said(&server, "has no key componnent: did you mean component?").await;
         said(&server, "version 2 is served on").await;
         assert_eq!(asked(&mut peer, "count").await, "1");
-        server.folder.write("wharf.toml", config);
+        server.folder.write("server.toml", config);
         said(&server, "no handler has changed, version 2 is served on").await;
         server.assert_healthy();
     });
@@ -231,7 +231,7 @@ fn what_cannot_begin_says_what_would_be_right() {
     std::fs::create_dir(folder.file("empty")).unwrap();
     says(
         in_folder(Path::new("empty")),
-        "there is no file empty/wharf.toml: right is the folder of a handler, as `wharf new` makes it",
+        "there is no file empty/server.toml: right is the folder of a handler, as `wharf new` makes it",
     );
 }
 

@@ -60,10 +60,16 @@ fn a_new_handler_names_its_component_its_sdk_and_what_to_do_next() {
     let sdk = Path::new(sdk.split('"').next().unwrap());
     assert!(sdk.join("src/lib.rs").is_file(), "{cargo}");
     assert!(cargo.contains("name = \"chat-room\""), "{cargo}");
-    let config = read(&place, "wharf.toml");
+    let config = read(&place, "server.toml");
     assert!(config.contains("release/chat_room.wasm\""), "{config}");
     assert!(read(&place, ".cargo/config.toml").contains("wasm32-wasip2"));
-    let files = ["Cargo.toml", "README.md", "wharf.toml", "src/lib.rs"];
+    let files = [
+        "Cargo.toml",
+        "README.md",
+        "server.toml",
+        "wharf.toml",
+        "src/lib.rs",
+    ];
     assert!(files.iter().all(|file| !read(&place, file).contains('@')));
 }
 
@@ -112,7 +118,7 @@ fn a_new_handler_compiles_and_answers() {
         guests::build(&place);
         let mut command = Command::new(binary());
         command
-            .args(["serve", "--config", "wharf.toml"])
+            .args(["serve", "--config", "server.toml"])
             .args(["--listen", "127.0.0.1:0"])
             .current_dir(&place);
         let server = Child::spawn(folder, command);
@@ -144,14 +150,20 @@ fn a_beginner_is_told_what_would_be_right() {
     let folder = Folder::new();
     let place = new_handler(&folder, "hello");
     let release = place.join("target/wasm32-wasip2/release");
-    let serve = ["serve", "--config", "wharf.toml", "--listen", "127.0.0.1:0"];
+    let serve = [
+        "serve",
+        "--config",
+        "server.toml",
+        "--listen",
+        "127.0.0.1:0",
+    ];
     let says = |arguments: &[&str], expect: &str| {
         let said = refusal(&place, arguments);
         assert!(said.contains(expect), "{arguments:?}: {said}");
     };
     says(
         &serve,
-        "wharf.toml:6: [[route]] component = \"target/wasm32-wasip2/release/hello.wasm\": there is no \
+        "server.toml:6: [[route]] component = \"target/wasm32-wasip2/release/hello.wasm\": there is no \
          file target/wasm32-wasip2/release/hello.wasm: build the handler first",
     );
     says(
@@ -167,8 +179,8 @@ fn a_beginner_is_told_what_would_be_right() {
         ". is a folder; right is a component's file",
     );
     says(
-        &["serve", "wharf.toml"],
-        "right would be `wharf serve --config wharf.toml`",
+        &["serve", "server.toml"],
+        "right would be `wharf serve --config server.toml`",
     );
 
     std::fs::create_dir_all(&release).unwrap();
@@ -184,15 +196,15 @@ fn a_beginner_is_told_what_would_be_right() {
         "`[route.grants] keyvalue = [\"default\"]` would grant it",
     );
 
-    let config = place.join("wharf.toml");
+    let config = place.join("server.toml");
     replace(&config, "component", "componnent");
     says(
         &serve,
-        "wharf.toml:6: [[route]] has no key componnent: did you mean component?",
+        "server.toml:6: [[route]] has no key componnent: did you mean component?",
     );
-    std::fs::write(&config, "[route]\npath = \"/\"").unwrap();
+    let manifest = ["serve", "--config", "wharf.toml"];
     says(
-        &serve,
+        &manifest,
         "right is [[route]], with the `component` that it serves",
     );
 }
