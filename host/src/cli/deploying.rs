@@ -21,6 +21,8 @@ use super::{Deploy, Deployments, OfTenant, OneDeployment, parse, shown, table, t
 
 /// The manifest's name.
 const MANIFEST: &str = "wharf.toml";
+/// Where cargo leaves what the folder that `wharf new` made is built to.
+const BUILT: &str = "target/wasm32-wasip2/release";
 /// A manifest that would do for a first time.
 const FIRST: &str = "[route]\npath = \"/\"";
 /// How long an upload and its deploy may take.
@@ -251,17 +253,11 @@ fn component(what: &Path) -> Result<(PathBuf, PathBuf)> {
         }
         return Ok((what.to_owned(), beside));
     }
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(what).with_context(|| what.display().to_string())? {
-        let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "wasm")
-        {
-            found.push(path);
-        }
+    let mut found = components(what).with_context(|| what.display().to_string())?;
+    if found.is_empty() {
+        // Without a build there is no such folder.
+        found = components(&what.join(BUILT)).unwrap_or_default();
     }
-    found.sort();
     match &found[..] {
         [only] => Ok((only.clone(), what.join(MANIFEST))),
         [] => bail!(
@@ -278,11 +274,25 @@ fn component(what: &Path) -> Result<(PathBuf, PathBuf)> {
     }
 }
 
+/// The components in a folder.
+fn components(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "wasm") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// The deployment's name: what was said, or that of the component's file.
 fn name(said: Option<&str>, component: &Path) -> Result<String> {
     let stem = component
         .file_stem()
-        .map(|stem| stem.to_string_lossy().into_owned());
+        // Cargo makes `hello_again.wasm` of hello-again.
+        .map(|stem| stem.to_string_lossy().replace('_', "-"));
     let name = said.map(str::to_owned).or(stem).unwrap_or_default();
     match name.parse::<wharf::DeploymentName>() {
         Ok(name) => Ok(name.to_string()),

@@ -149,10 +149,11 @@ pub(crate) struct Reach {
 
 #[derive(Debug, Args)]
 pub(crate) struct Deploy {
-    /// The component's file, or the folder in which it is.
+    /// The component's file, or the folder in which it is, or in which cargo has built it
+    /// (target/wasm32-wasip2/release).
     #[arg(default_value = ".", value_name = "COMPONENT.wasm or FOLDER")]
     what: PathBuf,
-    /// The deployment's name; by default that of the file.
+    /// The deployment's name; by default that of the file, with `-` for `_`.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// The manifest; by default the `wharf.toml` beside the component.

@@ -417,6 +417,29 @@ fn the_commands_say_what_would_be_right() {
 }
 
 #[test]
+fn the_folder_of_a_handler_is_deployed_with_what_cargo_has_built() {
+    covers("deploy.cli");
+    scenario(async {
+        let harbour = Harbour::start(|site| site);
+        let folder = harbour.file("hello-again");
+        let built = folder.join("target/wasm32-wasip2/release");
+        let deploy = ["deploy", &folder.display().to_string()];
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("wharf.toml"), PLAIN).unwrap();
+        let refused = harbour.wharf(&harbour.acme, &deploy).unwrap_err();
+        assert!(refused.contains("build it, or name its file"), "{refused}");
+        std::fs::create_dir_all(&built).unwrap();
+        std::fs::copy(guests::path("echo"), built.join("hello_again.wasm")).unwrap();
+        let told = harbour.wharf(&harbour.acme, &deploy).unwrap();
+        assert!(told.starts_with("hello-again of acme serves "), "{told}");
+        // What lies in the folder itself is meant first.
+        std::fs::copy(guests::path("echo"), folder.join("other.wasm")).unwrap();
+        let told = harbour.wharf(&harbour.acme, &deploy).unwrap_err();
+        assert!(told.contains("already"), "{told}");
+    });
+}
+
+#[test]
 fn a_deploy_shows_its_steps() {
     covers("deploy.cli");
     scenario(async {
