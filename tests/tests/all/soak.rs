@@ -1,7 +1,8 @@
 //! Everything that a server does, again and again: what it holds afterwards must not grow.
 //!
-//! Short here, as a check that it works; `WHARF_SOAK_SECONDS` asks for more of it, an hour in
-//! `cargo xtask chaos soak`. Never judges a latency.
+//! Short here, as a check that it works; `WHARF_SOAK_SECONDS` asks for more of it, two hours in
+//! `cargo xtask chaos soak`: the second half is the hour that counts, in the first the heap finds its
+//! size. Never judges a latency.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -210,7 +211,7 @@ fn told(samples: &Samples, wanted: Duration) -> String {
 }
 
 fn judge(samples: &Samples, wanted: Duration) {
-    if wanted >= HOUR {
+    if wanted >= 2 * HOUR {
         let slope = slope(second_half(samples));
         assert!(slope < GROWTH_PER_HOUR_MAX, "{slope:.0} bytes an hour");
     }

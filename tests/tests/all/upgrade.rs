@@ -476,8 +476,12 @@ fn the_process_and_its_successors_give_up_their_rights() {
         }
         assert_eq!(proc_status(process, "Umask"), "0077");
         let threads = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
-        for thread in threads.flatten() {
-            let status = std::fs::read_to_string(thread.path().join("status")).unwrap();
+        let status =
+            |thread: std::fs::DirEntry| std::fs::read_to_string(thread.path().join("status"));
+        // One that ends meanwhile has none.
+        let threads: Vec<_> = threads.flatten().flat_map(status).collect();
+        assert!(threads.len() > 1, "{threads:?}");
+        for status in threads {
             assert!(status.contains("NoNewPrivs:\t1\n"), "{status}");
             assert!(status.contains("Seccomp:\t2\n"), "{status}");
         }
