@@ -21,7 +21,7 @@ use super::{Deploy, Deployments, OfTenant, OneDeployment, parse, shown, table, t
 
 /// The manifest's name.
 const MANIFEST: &str = "wharf.toml";
-/// Where cargo leaves what the folder that `wharf new` made is built to.
+/// Where cargo leaves the component of a folder that `wharf new` has made.
 const BUILT: &str = "target/wasm32-wasip2/release";
 /// A manifest that would do for a first time.
 const FIRST: &str = "[route]\npath = \"/\"";
