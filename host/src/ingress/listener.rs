@@ -5,12 +5,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-
 use super::Ingress;
 use super::connection::serve_connection;
 use crate::request::Remote;
-use crate::wire::Socket;
+use crate::wire::{Listener, Socket, Stream};
 
 /// How long accepting pauses when the process has no descriptors or memory left.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -27,7 +25,7 @@ enum Trouble {
 }
 
 /// Accepts until the server drains. Several workers may run it on one listening socket.
-pub(crate) async fn accept_loop(listener: TcpListener, ingress: Rc<Ingress>) {
+pub(crate) async fn accept_loop(listener: Listener, ingress: Rc<Ingress>) {
     let mut paused = false;
     while ingress.opened().await {
         let accepted = tokio::select! {
@@ -83,7 +81,7 @@ fn trouble(error: &io::Error) -> Trouble {
 }
 
 /// From an accepted stream to a connection that speaks HTTP.
-async fn welcome(stream: TcpStream, remote: SocketAddr, ingress: Rc<Ingress>) {
+async fn welcome(stream: Stream, remote: SocketAddr, ingress: Rc<Ingress>) {
     // Without it small messages wait for acknowledgements; a stream that refuses it still works.
     let _ = stream.set_nodelay(true);
     let (socket, scheme) = match &ingress.tls {

@@ -13,12 +13,11 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::places::{Kind, Places};
-use crate::wire::Rehome;
+use crate::wire::{Rehome, Stream};
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -177,7 +176,7 @@ impl Tls {
     /// The server's side of a handshake, within its deadline.
     pub(super) async fn accept(
         &self,
-        stream: TcpStream,
+        stream: Stream,
         places: &Arc<Places>,
     ) -> io::Result<TlsStream<Rehome>> {
         let handshake = async {

@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::address::is_public;
 use super::{Outbound, OutboundError, Place, Target};
-use crate::wire::Socket;
+use crate::wire::{Socket, Stream};
 
 /// A connection to a target, with or without TLS.
 pub(crate) enum Line {
@@ -23,12 +23,14 @@ pub(crate) enum Line {
     Secure(Box<TlsStream<TcpStream>>),
 }
 
-impl From<Line> for Socket {
-    fn from(line: Line) -> Self {
-        match line {
-            Line::Plain(stream) => Self::Tcp(stream),
+impl TryFrom<Line> for Socket {
+    type Error = io::Error;
+
+    fn try_from(line: Line) -> io::Result<Self> {
+        Ok(match line {
+            Line::Plain(stream) => Self::Tcp(Stream::new(stream.into_std()?)?),
             Line::Secure(stream) => Self::TlsOpened(stream),
-        }
+        })
     }
 }
 

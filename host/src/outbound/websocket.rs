@@ -78,7 +78,7 @@ async fn ask(line: Wire, opening: Opening) -> Result<Opened, OutboundError> {
         let parts = upgraded.downcast::<Wire>();
         let parts = parts.map_err(|_| OutboundError::Protocol)?;
         Ok(Opened {
-            socket: parts.io.0.into(),
+            socket: Socket::try_from(parts.io.0).map_err(|_| OutboundError::Unreachable)?,
             read_ahead: parts.read_buf.as_ref().into(),
             subprotocol: accepted.subprotocol,
             deflate: accepted.deflate,

@@ -34,7 +34,7 @@ use crate::session;
 use crate::timers::{Addresses, Mail, TimerParts, Timers};
 use crate::topics::{Parcel, TopicCounters, Topics, TopicsParts};
 use crate::traces::{Tracer, Traces};
-use crate::wire::Socket;
+use crate::wire::{Listener, Socket, reactor};
 
 /// How often a draining worker looks whether its sessions have ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(5);
@@ -224,8 +224,9 @@ impl Worker {
     }
 
     fn listen(&self, listeners: Vec<TcpListener>) -> std::io::Result<()> {
+        tokio::task::spawn_local(reactor()?);
         for listener in listeners {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let listener = Listener::new(listener)?;
             tokio::task::spawn_local(crate::ingress::accept_loop(listener, self.ingress.clone()));
         }
         Ok(())

@@ -4,7 +4,9 @@
 //! guest and no queue limit.
 
 mod buffers;
+mod reactor;
 mod socket;
+mod stream;
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -15,7 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wharf_protocol::{Connection, Instant, MessageKind};
 
 pub(crate) use self::buffers::Buffers;
+pub(crate) use self::reactor::reactor;
 pub(crate) use self::socket::{DetachedSocket, Rehome, Socket};
+pub(crate) use self::stream::{Listener, Stream};
 
 /// A socket, the protocol's state, and the bytes that wait to be written.
 pub(crate) struct Wire {

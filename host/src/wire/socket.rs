@@ -5,21 +5,26 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use nix::sys::socket::getsockopt;
 use nix::{getsockopt_impl, sockopt_impl};
+use send_wrapper::SendWrapper;
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server::TlsStream};
+
+use super::stream::Stream;
 
 /// A byte stream to one peer.
 #[derive(Debug)]
 pub(crate) enum Socket {
     /// Plain TCP.
-    Tcp(TcpStream),
+    Tcp(Stream),
     /// TLS over TCP, its handshake done.
     Tls(Box<TlsStream<Rehome>>),
     /// TLS over a connection that a handler opened; it stays on its worker.
@@ -43,20 +48,24 @@ impl Socket {
     /// Who is on the other side, by asking the system: nothing is kept for it. `None` for a
     /// connection in memory, and for one that is already lost.
     pub(crate) fn peer_address(&self) -> Option<SocketAddr> {
-        self.tcp()?.peer_addr().ok()
+        let address = SockRef::from(&self.tcp()?).peer_addr();
+        address.ok()?.as_socket()
     }
 
     /// Whether the other side's machine has said nothing for `silence` although it was asked to,
     /// or has ended the connection. Asks the system: what arrived need not be read for it.
     pub(crate) fn is_lost(&self, silence: Duration) -> bool {
-        self.tcp().is_some_and(|stream| lost(stream, silence))
+        self.tcp().is_some_and(|stream| lost(&stream, silence))
     }
 
-    fn tcp(&self) -> Option<&TcpStream> {
+    fn tcp(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Tcp(stream) => Some(stream),
-            Self::Tls(stream) => stream.get_ref().0.stream.as_ref(),
-            Self::TlsOpened(stream) => Some(stream.get_ref().0),
+            Self::Tcp(stream) => Some(stream.as_fd()),
+            Self::Tls(stream) => {
+                let stream = stream.get_ref().0.stream.as_ref()?;
+                Some(stream.as_fd())
+            }
+            Self::TlsOpened(stream) => Some(stream.get_ref().0.as_fd()),
             Self::Memory(_) => None,
         }
     }
@@ -79,7 +88,7 @@ impl DetachedSocket {
     /// Registers the socket with the runtime of the calling thread.
     pub(crate) fn attach(self) -> io::Result<Socket> {
         Ok(match self.0 {
-            Detached::Tcp(stream) => Socket::Tcp(TcpStream::from_std(stream)?),
+            Detached::Tcp(stream) => Socket::Tcp(Stream::new(stream)?),
             Detached::Tls(mut tls, stream) => {
                 tls.get_mut().0.settle(stream)?;
                 Socket::Tls(tls)
@@ -174,7 +183,7 @@ const TCP_CLOSE: u8 = 7;
 /// Every segment from the other side carries an acknowledgement, also those that only answer a
 /// keepalive or a probe of a closed window. Such probes are up to two minutes apart: one of them
 /// may still be on its way to somebody who is there.
-fn lost(stream: &TcpStream, silence: Duration) -> bool {
+fn lost(stream: &impl AsFd, silence: Duration) -> bool {
     let Ok(info) = getsockopt(stream, TcpInfo) else {
         return false;
     };
@@ -186,29 +195,31 @@ fn lost(stream: &TcpStream, silence: Duration) -> bool {
 /// The TCP stream under a TLS session: it can leave while the TLS state stays.
 #[derive(Debug)]
 pub(crate) struct Rehome {
-    /// `None` only between [`Socket::detach`] and [`DetachedSocket::attach`].
-    stream: Option<TcpStream>,
+    /// `None` only between [`Socket::detach`] and [`DetachedSocket::attach`], on its way to another
+    /// thread.
+    stream: Option<SendWrapper<Stream>>,
 }
 
 impl Rehome {
     /// Wraps a stream for a TLS handshake to run over.
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Self {
-            stream: Some(stream),
+            stream: Some(SendWrapper::new(stream)),
         }
     }
 
     fn leave(&mut self) -> io::Result<std::net::TcpStream> {
-        self.stream.take().ok_or_else(away)?.into_std()
+        self.stream.take().ok_or_else(away)?.take().into_std()
     }
 
     fn settle(&mut self, stream: std::net::TcpStream) -> io::Result<()> {
-        self.stream = Some(TcpStream::from_std(stream)?);
+        self.stream = Some(SendWrapper::new(Stream::new(stream)?));
         Ok(())
     }
 
-    fn here(&mut self) -> io::Result<Pin<&mut TcpStream>> {
-        self.stream.as_mut().map(Pin::new).ok_or_else(away)
+    fn here(&mut self) -> io::Result<Pin<&mut Stream>> {
+        let stream = self.stream.as_deref_mut();
+        stream.map(Pin::new).ok_or_else(away)
     }
 }
 
@@ -248,7 +259,7 @@ impl AsyncWrite for Rehome {
 
     fn is_write_vectored(&self) -> bool {
         self.stream
-            .as_ref()
+            .as_deref()
             .is_some_and(AsyncWrite::is_write_vectored)
     }
 
@@ -264,20 +275,23 @@ impl AsyncWrite for Rehome {
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
-    use tokio::runtime::{Builder, Runtime};
+    use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 
     use super::*;
+    use crate::wire::{Listener, reactor};
 
-    fn runtime() -> Runtime {
-        Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime can be built")
+    fn runtime() -> LocalRuntime {
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder.enable_all().build_local(LocalOptions::default());
+        let runtime = runtime.expect("a runtime can be built");
+        runtime.block_on(async {
+            tokio::task::spawn_local(reactor().expect("there is a descriptor"));
+        });
+        runtime
     }
 
     /// Reads half of a text here, moves, and reads the rest on another thread.
-    fn moves(socket: Socket, here: &Runtime) {
+    fn moves(socket: Socket, here: &LocalRuntime) {
         let detached = here.block_on(async {
             let mut socket = socket;
             let mut half = [0; 4];
@@ -306,8 +320,7 @@ mod tests {
     fn a_tcp_socket_moves_with_its_bytes() {
         let here = runtime();
         let socket = here.block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-            let address = listener.local_addr().expect("it is bound");
+            let (listener, address) = Listener::anywhere();
             let mut peer = TcpStream::connect(address).await.expect("it listens");
             peer.write_all(b"fourteen").await.expect("it is open");
             Socket::Tcp(listener.accept().await.expect("the peer is there").0)
