@@ -11,7 +11,7 @@ use crate::mailbox::{Lane, RouteLane};
 use crate::metrics::{Books, Report, VersionKey, Vitals};
 
 /// What the routes of this worker share each among their sessions.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Ledger {
     books: Books,
     /// By the address of the route. Held weakly: that keeps the address from others, and lets the
@@ -23,7 +23,7 @@ type Known = (Weak<Route>, Rc<RouteLane>);
 
 impl Ledger {
     /// The shared parts of a route. A route of another catalog has others, and counts on.
-    pub(super) fn lane(&self, of_worker: &Lane, route: &Arc<Route>) -> Rc<RouteLane> {
+    pub(super) fn lane(&self, of_worker: &Rc<Lane>, route: &Arc<Route>) -> Rc<RouteLane> {
         let address = Arc::as_ptr(route).addr();
         let mut lanes = self.lanes.borrow_mut();
         if let Some((_, lane)) = lanes.get(&address) {
@@ -32,6 +32,7 @@ impl Ledger {
         lanes.retain(|_, (route, _)| route.strong_count() > 0);
         let label = label(route);
         let lane = Rc::new(RouteLane {
+            lane: Rc::clone(of_worker),
             config: *route.outbox,
             counts: self.books.of(&route.tenant, &label),
             trials: self.books.trials_of(&route.tenant, &label),
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_route_that_is_served_no_more_is_kept_by_no_worker() {
-        let lane = Lane::new(std::time::Instant::now(), 0, 0, 2);
+        let lane = Rc::new(Lane::new(std::time::Instant::now(), 0, 0, 2));
         let workers = [Ledger::default(), Ledger::default()];
         let old = route();
         let gone = Arc::downgrade(&old);

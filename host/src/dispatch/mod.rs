@@ -43,6 +43,7 @@ use crate::capability::Services;
 use crate::catalog::{Catalog, Route, RouteId, Side, Target};
 use crate::dead_letters::DeadLetters;
 use crate::mailbox::{Lane, Outbox, Stop, Work};
+use crate::topics::Topics;
 use crate::trace_context::TraceContext;
 use crate::traces::SessionFacts;
 
@@ -80,8 +81,8 @@ struct Shared {
     hosted: RefCell<HashMap<u64, Rc<Hosted>>>,
     serial: Cell<u64>,
     sessions_here: Cell<usize>,
-    /// Cloned once for each session's task.
-    tasks: Rc<()>,
+    /// What each session's task has a handle of.
+    tasks: Rc<Topics>,
     /// Places given to requests that another worker accepted.
     promised: RefCell<HashMap<u64, Seat>>,
     draining: RefCell<Option<Cause>>,
@@ -114,6 +115,7 @@ pub(crate) struct DispatcherParts {
 impl Dispatcher {
     pub(crate) fn new(parts: DispatcherParts) -> Self {
         let (rings, rung) = unbounded_channel();
+        let tasks = Rc::new(parts.services.topics.clone());
         Self(Rc::new(Shared {
             worker: parts.worker,
             services: parts.services,
@@ -127,7 +129,7 @@ impl Dispatcher {
             hosted: RefCell::default(),
             serial: Cell::new(0),
             sessions_here: Cell::new(0),
-            tasks: Rc::default(),
+            tasks,
             promised: RefCell::default(),
             draining: RefCell::default(),
             stay: Cell::default(),
@@ -216,9 +218,9 @@ impl Dispatcher {
         self.0.sessions_here.get()
     }
 
-    /// Keeps count of a session's task for as long as what is returned lives: a session that has
-    /// ended may still wait for its peer's end of the stream.
-    pub(crate) fn count_task(&self) -> Rc<()> {
+    /// The topics, as a session's task has them. Keeps count of the task for as long as what is
+    /// returned lives: a session that has ended may still wait for its peer's end of the stream.
+    pub(crate) fn count_task(&self) -> Rc<Topics> {
         self.0.tasks.clone()
     }
 

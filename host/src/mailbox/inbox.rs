@@ -378,14 +378,13 @@ pub(crate) struct Inbox<Answer> {
     /// Queued or in the call that runs now.
     unfinished_bytes: Cell<usize>,
     closed: Cell<bool>,
-    taker: RefCell<Taker>,
-    /// Sessions that found the inbox full, in the order in which they get their turn.
-    #[allow(
-        clippy::box_collection,
-        reason = "most inboxes never are full, and every idle session pays for its inbox"
-    )]
-    readers: RefCell<Option<Box<VecDeque<Outbox>>>>,
+    taker: Cell<Taker>,
+    readers: Cell<Option<Box<Readers>>>,
 }
+
+/// Sessions that found the inbox full, in the order in which they get their turn. Most inboxes have
+/// none, and every idle session pays for its inbox.
+type Readers = VecDeque<Outbox>;
 
 /// Who is told that there is something to take out.
 #[derive(Default)]
@@ -405,8 +404,8 @@ impl<Answer> Inbox<Answer> {
             queue: RefCell::default(),
             unfinished_bytes: Cell::new(0),
             closed: Cell::new(false),
-            taker: RefCell::default(),
-            readers: RefCell::default(),
+            taker: Cell::default(),
+            readers: Cell::default(),
         }
     }
 
@@ -476,8 +475,9 @@ impl<Answer> Inbox<Answer> {
             return true;
         }
         if !outbox.awaits_turn().replace(true) {
-            let mut readers = self.readers.borrow_mut();
-            readers.get_or_insert_default().push_back(outbox.clone());
+            let mut readers = self.readers.take().unwrap_or_default();
+            readers.push_back(outbox.clone());
+            self.readers.set(Some(readers));
         }
         false
     }
@@ -497,7 +497,10 @@ impl<Answer> Inbox<Answer> {
     }
 
     fn next_reader(&self) -> Option<Outbox> {
-        self.readers.borrow_mut().as_mut()?.pop_front()
+        let mut readers = self.readers.take()?;
+        let next = readers.pop_front();
+        self.readers.set(Some(readers));
+        next
     }
 
     /// Waits for the next thing to do.
@@ -510,10 +513,14 @@ impl<Answer> Inbox<Answer> {
         if let Some(work) = self.take() {
             return Poll::Ready(work);
         }
-        match &mut *self.taker.borrow_mut() {
-            Taker::Task(waker) => waker.clone_from(context.waker()),
-            other => *other = Taker::Task(context.waker().clone()),
-        }
+        let waker = match self.taker.take() {
+            Taker::Task(mut waker) => {
+                waker.clone_from(context.waker());
+                waker
+            }
+            Taker::None | Taker::Bell(..) => context.waker().clone(),
+        };
+        self.taker.set(Taker::Task(waker));
         Poll::Pending
     }
 
@@ -524,11 +531,9 @@ impl<Answer> Inbox<Answer> {
         assert!(queue.is_empty(), "an instance rests when nothing waits");
         *queue = VecDeque::new();
         // Those who still await their turn keep it.
-        let mut readers = self.readers.borrow_mut();
-        if readers.as_ref().is_some_and(|readers| readers.is_empty()) {
-            *readers = None;
-        }
-        *self.taker.borrow_mut() = Taker::Bell(serial, rings);
+        let readers = self.readers.take().filter(|readers| !readers.is_empty());
+        self.readers.set(readers);
+        self.taker.set(Taker::Bell(serial, rings));
     }
 
     /// The next thing to do, if there is one.
@@ -611,7 +616,7 @@ impl<Answer> Inbox<Answer> {
                 _ => {}
             }
         }
-        let readers = self.readers.borrow_mut().take();
+        let readers = self.readers.take();
         for reader in readers.into_iter().flat_map(|readers| *readers) {
             reader.awaits_turn().set(false);
             reader.wake();
@@ -619,12 +624,16 @@ impl<Answer> Inbox<Answer> {
     }
 
     fn wake(&self) {
-        if let Taker::Task(task) = &*self.taker.borrow() {
-            return task.wake_by_ref();
-        }
-        if let Taker::Bell(serial, rings) = self.taker.take() {
-            // A worker that has ended has no instances.
-            let _ = rings.send(serial);
+        match self.taker.take() {
+            Taker::None => {}
+            Taker::Task(task) => {
+                task.wake_by_ref();
+                self.taker.set(Taker::Task(task));
+            }
+            Taker::Bell(serial, rings) => {
+                // A worker that has ended has no instances.
+                let _ = rings.send(serial);
+            }
         }
     }
 }

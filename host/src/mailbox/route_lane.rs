@@ -3,12 +3,12 @@
 
 use std::rc::Rc;
 
-use super::{OutboxConfig, TenantLane};
+use super::{Lane, OutboxConfig, TenantLane};
 use crate::metrics::{Counts, Trials};
 
 /// One route's shared parts on one worker. In one piece, so that a session keeps one word for it.
-#[derive(Debug)]
 pub(crate) struct RouteLane {
+    pub(crate) lane: Rc<Lane>,
     pub(crate) config: OutboxConfig,
     pub(crate) counts: Rc<Counts>,
     /// Where its versions on trial are counted apart.
@@ -19,8 +19,9 @@ pub(crate) struct RouteLane {
 #[cfg(test)]
 impl RouteLane {
     /// One whose numbers nobody reads.
-    pub(crate) fn uncounted(config: OutboxConfig) -> Rc<Self> {
+    pub(crate) fn uncounted(lane: &Rc<Lane>, config: OutboxConfig) -> Rc<Self> {
         Rc::new(Self {
+            lane: Rc::clone(lane),
             config,
             counts: Rc::default(),
             trials: Rc::default(),

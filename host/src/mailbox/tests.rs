@@ -36,8 +36,7 @@ fn session_as(role: Role, lane: &Rc<Lane>, socket_bytes: usize) -> (Outbox, Dupl
     let outbox = Outbox::new(OutboxParts {
         id: lane.next_session(),
         wire: Wire::new(Socket::Memory(near), connection),
-        lane: lane.clone(),
-        route: RouteLane::uncounted(CONFIG),
+        route: RouteLane::uncounted(lane, CONFIG),
         request: None,
         subprotocol: None,
         may_wait: true,

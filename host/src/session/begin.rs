@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wharf_protocol::{Connection, Keepalive, Role, deflate};
 
-use super::Session;
+use super::{Session, Stream};
 use crate::capability::client::Launch;
 use crate::catalog::Route;
 use crate::dispatch::{Dispatcher, Seat, Ticket, Use};
@@ -73,7 +73,6 @@ pub(crate) fn launch(dispatcher: &Dispatcher, launch: Launch) {
             opened.socket,
             connection(Role::Client, &route, opened.deflate, lane),
         ),
-        lane: lane.clone(),
         route: dispatcher.route_lane(&route),
         request: None,
         subprotocol: opened.subprotocol.map(String::into_boxed_str),
@@ -137,7 +136,6 @@ fn start(seat: Seat, socket: Socket, read_ahead: Box<[u8]>, deflate: Option<defl
     let outbox = Outbox::new(OutboxParts {
         id: lane.next_session(),
         wire: Wire::new(socket, connection),
-        lane,
         route: dispatcher.route_lane(&route),
         request,
         subprotocol: subprotocol.map(String::into_boxed_str),
@@ -169,11 +167,10 @@ impl Session {
         Self {
             outbox,
             usage: Some(usage),
-            read_ahead,
-            linger_until: None,
+            stream: Stream::Reading(read_ahead),
+            topics: dispatcher.count_task(),
+            in_topics: true,
             paused: false,
-            _counted: dispatcher.count_task(),
-            topics: Some(dispatcher.services().topics.clone()),
         }
     }
 }

@@ -25,17 +25,22 @@ pub(crate) struct Session {
     outbox: Outbox,
     /// Keeps the instance until the session's ending has been put into its inbox.
     usage: Option<Use>,
-    /// What was read and not used yet: what came right behind the handshake, or more messages than
-    /// the tenant has left.
-    read_ahead: Box<[u8]>,
-    /// Set once nothing more will be said: until when to wait for the peer.
-    linger_until: Option<Instant>,
-    /// What it is a member of, until it takes no more messages.
-    topics: Option<Topics>,
+    stream: Stream,
+    /// Those of its worker. Having them tells the dispatcher that this session's task lives.
+    topics: Rc<Topics>,
+    /// It may be a member of some: until it takes no more messages.
+    in_topics: bool,
     /// The keepalive is told while nothing is read.
     paused: bool,
-    /// Tells the dispatcher that this session's task lives.
-    _counted: Rc<()>,
+}
+
+/// How far the peer's half of the stream is.
+enum Stream {
+    /// What was read and not used yet: what came right behind the handshake, or more messages than
+    /// the tenant has left.
+    Reading(Box<[u8]>),
+    /// Nothing more will be said: until when to wait for the peer.
+    Lingering(Instant),
 }
 
 /// What a step found.
@@ -84,7 +89,7 @@ impl Session {
         self.obey(now);
         self.meet_deadline(now);
         let mut read = Poll::Ready(());
-        if self.linger_until.is_none() {
+        if matches!(self.stream, Stream::Reading(_)) {
             read = self.read(context, now);
         }
         self.conclude(now);
@@ -168,11 +173,9 @@ impl Session {
 
     /// Whatever ends a session ends its memberships first, before its handler hears of it.
     fn leave_topics(&mut self) {
-        if self.topics.is_some()
-            && !self.outbox.wire().connection().may_send()
-            && let Some(topics) = self.topics.take()
-        {
-            topics.leave(self.outbox.id());
+        if self.in_topics && !self.outbox.wire().connection().may_send() {
+            self.in_topics = false;
+            self.topics.leave(self.outbox.id());
         }
     }
 
@@ -205,7 +208,11 @@ impl Session {
     fn part(&mut self, context: &mut Context<'_>, now: Instant, all_written: bool) -> Step {
         let outbox = self.outbox.clone();
         let mut wire = outbox.wire();
-        let until = *self.linger_until.get_or_insert(now + begin::LINGER);
+        let until = match self.stream {
+            Stream::Lingering(until) => until,
+            Stream::Reading(_) => now + begin::LINGER,
+        };
+        self.stream = Stream::Lingering(until);
         if now >= until {
             return Step::Over;
         }
@@ -272,7 +279,7 @@ impl Session {
                 return Poll::Pending;
             }
             self.resume(now);
-            if !self.read_ahead.is_empty() {
+            if self.read_ahead_bytes() > 0 {
                 self.receive_read_ahead(now);
                 continue;
             }

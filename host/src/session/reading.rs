@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use wharf_protocol::{Event, Input, Instant, Message, MessageKind, Phase};
 
-use super::Session;
+use super::{Session, Stream};
 use crate::dispatch::Inbox;
 use crate::mailbox::{InboxClosed, Incoming, METERED_READ_BYTES_MAX, Outbox};
 use crate::wire::{Buffers, Wire};
@@ -58,23 +58,33 @@ impl Session {
         }
     }
 
+    pub(super) fn read_ahead_bytes(&self) -> usize {
+        match &self.stream {
+            Stream::Reading(bytes) => bytes.len(),
+            Stream::Lingering(_) => 0,
+        }
+    }
+
     /// Uses what came behind the handshake.
     pub(super) fn receive_read_ahead(&mut self, now: Instant) {
-        let mut bytes = std::mem::take(&mut self.read_ahead);
+        let Stream::Reading(bytes) = &mut self.stream else {
+            return;
+        };
+        let mut bytes = std::mem::take(bytes);
         let Received { used, last } = self.receive(&mut bytes, now);
         if let Some(payload) = last {
             self.deliver_binary(&bytes[payload]);
         }
         if used < bytes.len() {
-            self.read_ahead = bytes[used..].into();
+            self.stream = Stream::Reading(bytes[used..].into());
         }
     }
 
     /// Uses all that was read, whatever the tenant has left: it is to be answered.
     pub(super) fn use_read_ahead(&mut self, now: Instant) {
         let mut left = usize::MAX;
-        while self.read_ahead.len() < left {
-            left = self.read_ahead.len();
+        while self.read_ahead_bytes() < left {
+            left = self.read_ahead_bytes();
             if left > 0 {
                 self.receive_read_ahead(now);
             }
@@ -109,7 +119,7 @@ impl Session {
                 charge_read(&outbox, count);
                 let Received { used, last } = self.receive(&mut buffer[..count], now);
                 if used < count {
-                    self.read_ahead = buffer[used..count].into();
+                    self.stream = Stream::Reading(buffer[used..count].into());
                 }
                 if let Some(payload) = last {
                     match buffers.lend_read(&mut buffer) {

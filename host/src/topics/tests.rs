@@ -114,13 +114,15 @@ impl Bench {
         let outbox = Outbox::new(OutboxParts {
             id: lane.next_session(),
             wire: Wire::new(Socket::Memory(near), connection),
-            lane: lane.clone(),
-            route: RouteLane::uncounted(OutboxConfig {
-                outbox_bytes_max: kind.outbox_bytes,
-                message_bytes_max: 1 << 20,
-                write_timeout: Duration::from_secs(1),
-                slow_consumer_timeout: Duration::from_secs(30),
-            }),
+            route: RouteLane::uncounted(
+                &lane,
+                OutboxConfig {
+                    outbox_bytes_max: kind.outbox_bytes,
+                    message_bytes_max: 1 << 20,
+                    write_timeout: Duration::from_secs(1),
+                    slow_consumer_timeout: Duration::from_secs(30),
+                },
+            ),
             request,
             subprotocol: kind.recover.map(|_| RECOVER_SUBPROTOCOL.into()),
             may_wait: true,

@@ -42,13 +42,15 @@ fn session(members: &Members, socket_bytes: usize, may_wait: bool) -> (Outbox, D
     let outbox = Outbox::new(OutboxParts {
         id: 7,
         wire: Wire::new(Socket::Memory(near), connection),
-        lane,
-        route: RouteLane::uncounted(OutboxConfig {
-            outbox_bytes_max: 1_000,
-            message_bytes_max: 5_000,
-            write_timeout: Duration::from_millis(20),
-            slow_consumer_timeout: Duration::from_secs(30),
-        }),
+        route: RouteLane::uncounted(
+            &lane,
+            OutboxConfig {
+                outbox_bytes_max: 1_000,
+                message_bytes_max: 5_000,
+                write_timeout: Duration::from_millis(20),
+                slow_consumer_timeout: Duration::from_secs(30),
+            },
+        ),
         request: Some(Request::new(&Said::default())),
         subprotocol: None,
         may_wait,
