@@ -4,9 +4,8 @@
 //!
 //! Never parses. Tells, through [`Signals`], when the answer has left and when the peer has.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -93,11 +92,16 @@ pub(super) fn poll_append(
     cx: &mut Context<'_>,
     to: &mut Vec<u8>,
 ) -> Poll<io::Result<usize>> {
-    let mut bytes = [const { MaybeUninit::uninit() }; READ_BYTES];
-    let mut buffer = ReadBuf::uninit(&mut bytes);
-    ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
-    to.extend_from_slice(buffer.filled());
-    Poll::Ready(Ok(buffer.filled().len()))
+    thread_local! {
+        /// What is read into first; cleared once, not for each read.
+        static BYTES: RefCell<[u8; READ_BYTES]> = const { RefCell::new([0; READ_BYTES]) };
+    }
+    BYTES.with_borrow_mut(|bytes| {
+        let mut buffer = ReadBuf::new(bytes);
+        ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
+        to.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    })
 }
 
 impl Read for Gate {

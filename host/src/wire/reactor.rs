@@ -11,10 +11,11 @@
 )]
 
 use std::cell::{OnceCell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
-use std::task::{Context, Waker};
+use std::task::{Context, Waker, ready};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use slab::Slab;
@@ -151,13 +152,17 @@ impl Reactor {
         }
     }
 
+    /// Looks whenever there is something to see, for ever.
     async fn follow(&self, epoll: &AsyncFd<Nested>) -> io::Result<()> {
         let mut events = vec![EpollEvent::empty(); EVENTS_A_LOOK];
-        loop {
-            let mut ready = epoll.readable().await?;
-            self.look(&mut events)?;
-            ready.clear_ready();
-        }
+        poll_fn(|context| {
+            loop {
+                let mut ready = ready!(epoll.poll_read_ready(context))?;
+                self.look(&mut events)?;
+                ready.clear_ready();
+            }
+        })
+        .await
     }
 
     /// Wakes whoever waits for what the system tells, until it has no more to tell.
