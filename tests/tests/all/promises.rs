@@ -308,6 +308,11 @@ const PROMISES: &[Promise] = &[
         "a drain wakes a sleeping instance for on-close alone; a shutdown wakes nobody",
     ),
     Promise {
+        id: "sleep.memory",
+        page: Page::Load,
+        quote: "10,000 sleeping sessions on real sockets cost little more than a kilobyte each",
+    },
+    Promise {
         id: "sleep.churn",
         page: Page::Load,
         quote: "sleeping and waking again and again leaves no memory behind",

@@ -1,13 +1,14 @@
 //! Sleep through real clients: what an instance loses and keeps, what wakes it, and what happens
 //! when it cannot wake.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use wharf_tests::deadline::{STEP, alone, eventually, scenario};
+use wharf_tests::deadline::{STEP, alone, eventually, scenario, within};
 use wharf_tests::figure::{bytes, figure};
 use wharf_tests::frame::{Frame, opcode};
 use wharf_tests::http::Head;
-use wharf_tests::peer::{Incoming, Peer};
+use wharf_tests::peer::{Incoming, Peer, exchange};
 use wharf_tests::server::{Child, Local, start};
 use wharf_tests::site::{Mount, Site};
 use wharf_tests::stream::Stream;
@@ -494,5 +495,64 @@ fn sleeping_and_waking_again_and_again_leaves_nothing() {
             ),
         );
         server.assert_healthy();
+    });
+}
+
+/// Waits until so many instances sleep, as the metrics have it.
+async fn until_so_many_sleep(admin: SocketAddr, count: usize) {
+    let wanted = format!("}} {count}");
+    let all_sleep = async {
+        loop {
+            let metrics = exchange(admin, &Head::get("/metrics")).await.body;
+            let metrics = String::from_utf8(metrics).expect("metrics are text");
+            let mut lines = metrics.lines();
+            let asleep = lines.find(|line| line.starts_with("wharf_instances_asleep{"));
+            if asleep.is_some_and(|line| line.ends_with(&wanted)) {
+                return;
+            }
+            tokio::time::sleep(WHILE).await;
+        }
+    };
+    within(PATIENCE, "instances fall asleep", all_sleep).await;
+}
+
+#[test]
+fn ten_thousand_that_sleep_on_sockets_cost_little() {
+    covers("sleep.memory");
+    alone(async {
+        // From here on the heap has room for all that are awake at a time.
+        const FEW: usize = 4_000;
+        const MANY: usize = 10_000;
+        /// A kilobyte is the goal, and about what it takes (ARCHITECTURE.md); the rest is for the holes
+        /// that a machine with something else to do leaves.
+        const EACH_BYTES_MAX: u64 = 1_280;
+        let echo = Mount::new("/{key}", "echo").set("idle", "20ms");
+        let site = Site::new().mount(echo);
+        let server = Child::start(&site.section("admin", "listen", "127.0.0.1:0"));
+        let (process, admin) = (server.process(), server.admin());
+        let mut peers = Vec::new();
+        let mut resident = Vec::new();
+        for count in [FEW, MANY] {
+            while peers.len() < count {
+                let mut peer = Peer::connect(server.address, "/a").await;
+                peer.expect_echo("good night").await;
+                peers.push(peer);
+            }
+            until_so_many_sleep(admin, count).await;
+            resident.push(process.resident_bytes());
+        }
+        let each = resident[1].saturating_sub(resident[0]) / (MANY - FEW) as u64;
+        figure(
+            "sleep.memory",
+            format!(
+                "{MANY} sessions asleep on sockets: {}, {each} B for each beyond {FEW}",
+                bytes(resident[1])
+            ),
+        );
+        assert!(each <= EACH_BYTES_MAX, "{each} B, {resident:?}");
+        // The last and the first of them are still there.
+        for peer in [0, MANY - 1] {
+            peers[peer].expect_echo("good morning").await;
+        }
     });
 }
