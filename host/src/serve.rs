@@ -13,7 +13,6 @@ use tokio::sync::{oneshot, watch};
 use wharf::{Builder, Config, Held, Needs, Route, Sandbox, Server, UpgradeRequest};
 
 use crate::process::handover::{Successor, hand_over};
-use crate::process::heap;
 use crate::process::launcher::Launcher;
 use crate::process::link::{Speaker, Upwards, Word};
 use crate::process::manager::{self, Watchdog};
@@ -67,7 +66,6 @@ fn start(
     upwards: Option<Upwards>,
 ) -> Result<ExitCode> {
     let mut config = read(arguments, inherited.listens())?;
-    heap::split_for(config.workers);
     let needs = needs(&config, arguments);
     let sockets = Sockets::open(&mut config, &mut inherited)?;
     let launcher = Launcher::start(needs.writes.iter().chain(&needs.folders));
