@@ -115,7 +115,7 @@ impl Bench {
             id: lane.next_session(),
             wire: Wire::new(Socket::Memory(near), connection),
             route: RouteLane::uncounted(
-                &lane,
+                lane,
                 OutboxConfig {
                     outbox_bytes_max: kind.outbox_bytes,
                     message_bytes_max: 1 << 20,
