@@ -223,7 +223,7 @@ impl Outbox {
 
     /// Unique across servers, never used again.
     pub(crate) fn name(&self) -> String {
-        self.0.route.lane.session_name(self.0.id)
+        self.lane().session_name(self.0.id)
     }
 
     /// Reads what the handler attached; `None` until it attaches something.
@@ -301,7 +301,7 @@ impl Outbox {
                 return Err(SendError::Full);
             }
         }
-        wire.send(kind, payload, &self.0.route.lane.buffers)
+        wire.send(kind, payload, &self.lane().buffers)
             .map_err(|_| SendError::Closed)?;
         self.count_sent(payload.len());
         if wire.queued_bytes() >= CORK_BYTES_MAX {
@@ -314,7 +314,7 @@ impl Outbox {
     /// What is joined for many comes before this.
     #[inline]
     fn settle(&self) {
-        self.0.route.lane.cork.settle();
+        self.lane().cork.settle();
     }
 
     /// Whether messages of so many bytes in all fit into the queue, once what waits was tried to be
@@ -354,7 +354,7 @@ impl Outbox {
         }
         let mut context = Context::from_waker(Waker::noop());
         let message = (kind, payload);
-        match wire.poll_send_directly(&mut context, message, &self.0.route.lane.buffers) {
+        match wire.poll_send_directly(&mut context, message, &self.lane().buffers) {
             None => return false,
             Some(Poll::Ready(Ok(()))) => {}
             // The task finds the error, or waits with a waker of its own.
@@ -403,9 +403,9 @@ impl Outbox {
 
     fn start_close(&self, close: impl FnOnce(&mut Connection, Instant, &mut Vec<u8>)) {
         self.settle();
-        let now = self.0.route.lane.clock.now();
+        let now = self.lane().clock.now();
         let mut wire = self.0.wire.borrow_mut();
-        let (connection, out) = wire.protocol(&self.0.route.lane.buffers);
+        let (connection, out) = wire.protocol(&self.lane().buffers);
         close(connection, now, out);
         self.cork(&wire);
         drop(wire);
@@ -433,7 +433,7 @@ impl Outbox {
             self.count_refusal();
             return Err(SendError::Full);
         }
-        let (connection, out) = wire.protocol(&self.0.route.lane.buffers);
+        let (connection, out) = wire.protocol(&self.lane().buffers);
         send(connection, payload, out).map_err(|error| match error {
             wharf_protocol::SendError::Closed => SendError::Closed,
             wharf_protocol::SendError::ControlTooLong => {
@@ -446,7 +446,7 @@ impl Outbox {
 
     /// Restarts the pinger with another interval; `None` turns it off.
     pub(crate) fn set_ping_interval(&self, interval: Option<Duration>) {
-        let now = self.0.route.lane.clock.now();
+        let now = self.lane().clock.now();
         self.0
             .wire
             .borrow_mut()
@@ -457,7 +457,7 @@ impl Outbox {
 
     /// Restarts the pinger with another window.
     pub(crate) fn set_timeout(&self, timeout: Duration) {
-        let now = self.0.route.lane.clock.now();
+        let now = self.lane().clock.now();
         self.0
             .wire
             .borrow_mut()
@@ -482,7 +482,7 @@ impl Outbox {
     /// loses the session.
     fn count_refusal(&self) {
         self.counts().change(|figures| figures.sends_refused += 1);
-        let call = self.0.route.lane.cork.call();
+        let call = self.lane().cork.call();
         let mut extras = self.extras();
         let (of_call, count) = extras.refusals;
         let count = if of_call == call { count + 1 } else { 1 };
@@ -495,7 +495,7 @@ impl Outbox {
 
     fn cork(&self, wire: &Wire) {
         if wire.queued_bytes() > 0 && !self.0.corked.replace(true) {
-            self.0.route.lane.cork.add(self.clone());
+            self.lane().cork.add(self.clone());
         }
     }
 
@@ -509,7 +509,7 @@ impl Outbox {
             return;
         }
         let mut context = Context::from_waker(Waker::noop());
-        match wire.poll_flush(&mut context, &self.0.route.lane.buffers) {
+        match wire.poll_flush(&mut context, &self.lane().buffers) {
             Poll::Ready(Ok(())) => self.wake_writers(),
             // The task finds the error, or waits with a waker of its own.
             Poll::Ready(Err(_)) | Poll::Pending => self.wake(),
@@ -517,7 +517,7 @@ impl Outbox {
     }
 
     async fn wait_until(&self, mut reached: impl FnMut(&Wire) -> bool) -> Result<(), SendError> {
-        let clock = &self.0.route.lane.clock;
+        let clock = &self.lane().clock;
         let deadline = clock.now() + self.0.route.config.write_timeout;
         let mut armed = None;
         let result = poll_fn(|context| {
@@ -616,7 +616,7 @@ impl Outbox {
     /// The task is over: nobody is to be woken, nothing is to be kept.
     pub(crate) fn release_task(&self) {
         if let Some(armed) = self.0.armed.take() {
-            self.0.route.lane.clock.disarm(armed);
+            self.lane().clock.disarm(armed);
         }
         self.0.task.set(None);
         self.set_slow_since(None);
@@ -631,7 +631,7 @@ impl Outbox {
         if armed.is_some_and(|armed| armed.serves(deadline)) {
             return;
         }
-        let clock = &self.0.route.lane.clock;
+        let clock = &self.lane().clock;
         if let Some(armed) = armed {
             clock.disarm(armed);
         }

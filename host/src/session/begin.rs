@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wharf_protocol::{Connection, Keepalive, Role, deflate};
 
-use super::{Session, Stream};
+use super::{PeerHalf, Session};
 use crate::capability::client::Launch;
 use crate::catalog::Route;
 use crate::dispatch::{Dispatcher, Seat, Ticket, Use};
@@ -167,7 +167,7 @@ impl Session {
         Self {
             outbox,
             usage: Some(usage),
-            stream: Stream::Reading(read_ahead),
+            peer_half: PeerHalf::Reading(read_ahead),
             topics: dispatcher.count_task(),
             in_topics: true,
             paused: false,

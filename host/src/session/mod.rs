@@ -25,7 +25,7 @@ pub(crate) struct Session {
     outbox: Outbox,
     /// Keeps the instance until the session's ending has been put into its inbox.
     usage: Option<Use>,
-    stream: Stream,
+    peer_half: PeerHalf,
     /// Those of its worker. Having them tells the dispatcher that this session's task lives.
     topics: Rc<Topics>,
     /// It may be a member of some: until it takes no more messages.
@@ -35,7 +35,7 @@ pub(crate) struct Session {
 }
 
 /// How far the peer's half of the stream is.
-enum Stream {
+enum PeerHalf {
     /// What was read and not used yet: what came right behind the handshake, or more messages than
     /// the tenant has left.
     Reading(Box<[u8]>),
@@ -89,7 +89,7 @@ impl Session {
         self.obey(now);
         self.meet_deadline(now);
         let mut read = Poll::Ready(());
-        if matches!(self.stream, Stream::Reading(_)) {
+        if matches!(self.peer_half, PeerHalf::Reading(_)) {
             read = self.read(context, now);
         }
         self.conclude(now);
@@ -208,11 +208,11 @@ impl Session {
     fn part(&mut self, context: &mut Context<'_>, now: Instant, all_written: bool) -> Step {
         let outbox = self.outbox.clone();
         let mut wire = outbox.wire();
-        let until = match self.stream {
-            Stream::Lingering(until) => until,
-            Stream::Reading(_) => now + begin::LINGER,
+        let until = match self.peer_half {
+            PeerHalf::Lingering(until) => until,
+            PeerHalf::Reading(_) => now + begin::LINGER,
         };
-        self.stream = Stream::Lingering(until);
+        self.peer_half = PeerHalf::Lingering(until);
         if now >= until {
             return Step::Over;
         }

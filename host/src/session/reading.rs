@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use wharf_protocol::{Event, Input, Instant, Message, MessageKind, Phase};
 
-use super::{Session, Stream};
+use super::{PeerHalf, Session};
 use crate::dispatch::Inbox;
 use crate::mailbox::{InboxClosed, Incoming, METERED_READ_BYTES_MAX, Outbox};
 use crate::wire::{Buffers, Wire};
@@ -59,15 +59,15 @@ impl Session {
     }
 
     pub(super) fn read_ahead_bytes(&self) -> usize {
-        match &self.stream {
-            Stream::Reading(bytes) => bytes.len(),
-            Stream::Lingering(_) => 0,
+        match &self.peer_half {
+            PeerHalf::Reading(bytes) => bytes.len(),
+            PeerHalf::Lingering(_) => 0,
         }
     }
 
     /// Uses what came behind the handshake.
     pub(super) fn receive_read_ahead(&mut self, now: Instant) {
-        let Stream::Reading(bytes) = &mut self.stream else {
+        let PeerHalf::Reading(bytes) = &mut self.peer_half else {
             return;
         };
         let mut bytes = std::mem::take(bytes);
@@ -76,7 +76,7 @@ impl Session {
             self.deliver_binary(&bytes[payload]);
         }
         if used < bytes.len() {
-            self.stream = Stream::Reading(bytes[used..].into());
+            self.peer_half = PeerHalf::Reading(bytes[used..].into());
         }
     }
 
@@ -119,7 +119,7 @@ impl Session {
                 charge_read(&outbox, count);
                 let Received { used, last } = self.receive(&mut buffer[..count], now);
                 if used < count {
-                    self.stream = Stream::Reading(buffer[used..count].into());
+                    self.peer_half = PeerHalf::Reading(buffer[used..count].into());
                 }
                 if let Some(payload) = last {
                     match buffers.lend_read(&mut buffer) {

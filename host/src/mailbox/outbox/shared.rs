@@ -35,7 +35,7 @@ impl Outbox {
         }
         if way == Way::Write {
             let mut context = Context::from_waker(Waker::noop());
-            match wire.poll_write_directly(&mut context, frames, &self.0.route.lane.buffers) {
+            match wire.poll_write_directly(&mut context, frames, &self.lane().buffers) {
                 None => {}
                 Some(Poll::Ready(Ok(()))) => return true,
                 // The task finds the error, or waits with a waker of its own.
@@ -48,7 +48,7 @@ impl Outbox {
         if !self.has_room(&wire, frames.len()) {
             return false;
         }
-        let (_, out) = wire.protocol(&self.0.route.lane.buffers);
+        let (_, out) = wire.protocol(&self.lane().buffers);
         out.extend_from_slice(frames);
         if wire.queued_bytes() >= CORK_BYTES_MAX {
             self.write(&mut wire);
@@ -78,7 +78,7 @@ impl Outbox {
                 return Err(SendError::Full);
             }
         }
-        let (connection, out) = wire.protocol(&self.0.route.lane.buffers);
+        let (connection, out) = wire.protocol(&self.lane().buffers);
         let sent = connection.broadcast(message, out);
         sent.map_err(|_| SendError::Closed)?;
         self.count_sent(bytes);
