@@ -20,6 +20,7 @@
 mod budget;
 mod clock;
 mod digest;
+mod executor;
 mod fault;
 mod id;
 mod metrics;

@@ -225,6 +225,7 @@ impl Worker {
 
     fn listen(&self, listeners: Vec<TcpListener>) -> std::io::Result<()> {
         tokio::task::spawn_local(reactor()?);
+        tokio::task::spawn_local(session::run());
         for listener in listeners {
             let listener = Listener::new(listener)?;
             tokio::task::spawn_local(crate::ingress::accept_loop(listener, self.ingress.clone()));

@@ -1,6 +1,7 @@
 //! The begin of a session: from an admitted request and its socket, or from a connection that an
 //! instance has opened, to a running task, on the worker that has the place.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use wharf_protocol::{Connection, Keepalive, Role, deflate};
@@ -9,6 +10,7 @@ use super::{PeerHalf, Session};
 use crate::capability::client::Launch;
 use crate::catalog::Route;
 use crate::dispatch::{Dispatcher, Seat, Ticket, Use};
+use crate::executor::Executor;
 use crate::id::random_u64;
 use crate::mailbox::{Lane, Outbox, OutboxParts, Stop, Work};
 use crate::wire::{DetachedSocket, Socket, Wire};
@@ -17,6 +19,16 @@ use crate::wire::{DetachedSocket, Socket, Wire};
 pub(super) const LINGER: Duration = Duration::from_secs(5);
 /// Reads in a row before other sessions of the thread get their turn.
 pub(super) const READS_A_TURN: usize = 4;
+
+thread_local! {
+    static SESSIONS: Rc<Executor<Session>> = Rc::new(Executor::new());
+}
+
+/// What runs the sessions of this thread, for ever. Each worker runs it once.
+pub(crate) fn run() -> impl Future<Output = ()> {
+    let sessions = SESSIONS.with(Rc::clone);
+    async move { sessions.run().await }
+}
 
 /// Starts a session for a request that was answered with 101, wherever its place is.
 pub(crate) fn begin(
@@ -157,9 +169,8 @@ fn start(seat: Seat, socket: Socket, read_ahead: Box<[u8]>, deflate: Option<defl
     } else if hosted.is_closing() || dispatcher.has_left(&route) {
         outbox.stop(Stop::Gracefully(wharf_protocol::Cause::Restart));
     }
-    // Boxed: a task of tokio's is a multiple of 128 bytes, and this keeps it at the least.
     let session = Session::new(&dispatcher, outbox, usage, read_ahead);
-    tokio::task::spawn_local(Box::new(session));
+    SESSIONS.with(|sessions| sessions.spawn(session));
 }
 
 impl Session {

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 
 use wharf_protocol::{Cause, Ending, Instant, Phase, Role};
 
-pub(crate) use self::begin::{adopt, begin, launch};
+pub(crate) use self::begin::{adopt, begin, launch, run};
 use crate::dispatch::Use;
 use crate::mailbox::{Outbox, SlowReader, Stop, Work};
 use crate::topics::Topics;

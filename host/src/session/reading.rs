@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use wharf_protocol::{Event, Input, Instant, Message, MessageKind, Phase};
 
+use super::begin::READS_A_TURN;
 use super::{PeerHalf, Session};
 use crate::dispatch::Inbox;
 use crate::mailbox::{InboxClosed, Incoming, METERED_READ_BYTES_MAX, Outbox};
@@ -265,10 +266,13 @@ fn answer(outbox: &Outbox, message: Message<'_>) -> Option<Box<str>> {
 /// Reads and forgets until the stream ends (ready) or has nothing now (pending).
 pub(super) fn discard(wire: &mut Wire, context: &mut Context<'_>, buffers: &Buffers) -> Poll<()> {
     let mut buffer = buffers.read();
-    loop {
+    for _ in 0..READS_A_TURN {
         match ready!(wire.poll_read(context, &mut buffer)) {
             Ok(0) | Err(_) => return Poll::Ready(()),
             Ok(_) => {}
         }
     }
+    // It goes on when others had their turn.
+    context.waker().wake_by_ref();
+    Poll::Pending
 }
