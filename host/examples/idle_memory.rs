@@ -28,6 +28,11 @@ const TOGETHER: usize = 256;
 /// As `Server::connect` makes them.
 const PIPE_BYTES: usize = 64 << 10;
 const SETTLE: Duration = Duration::from_millis(500);
+/// From one look at how many sleep to the next.
+const LOOK: Duration = Duration::from_millis(5);
+/// Instances that are awake at a time where sockets are opened one after the other. What they take is
+/// not the cost of those that sleep, and would change with the machine's speed.
+const AWAKE_MAX: usize = 64;
 /// After so long an instance of one's own sleeps.
 const IDLE: Duration = Duration::from_millis(50);
 /// Nothing pings while the sessions are opened, but every session keeps its deadline.
@@ -178,8 +183,7 @@ fn listen(component: &Path) -> Result<()> {
 
 /// Opens sockets to a server in another process, and shows its memory.
 fn compare_sockets(component: &str, counts: &[usize]) -> Result<()> {
-    // With fewer the heap has no room yet for all that are awake at a time.
-    const FEW: usize = 4_000;
+    const FEW: usize = 1_000;
     let mut served = Served::start(component)?;
     let mut open = Vec::new();
     let base = served.memory_at(FEW, &mut open)?;
@@ -216,25 +220,35 @@ impl Served {
 
     /// Its memory, once so many sessions are open and all their instances sleep.
     fn memory_at(&mut self, count: usize, open: &mut Vec<TcpStream>) -> Result<f64> {
-        let mut buffer = [0; ANSWER.len()];
         while open.len() < count {
-            let mut socket = TcpStream::connect(&self.address)?;
-            for (bytes, answer_bytes) in [(REQUEST, ANSWER.len()), (&MESSAGE, ECHO_BYTES)] {
-                socket.write_all(bytes)?;
-                socket.read_exact(&mut buffer[..answer_bytes])?;
+            for _ in 0..AWAKE_MAX.min(count - open.len()) {
+                open.push(self.visit()?);
             }
-            open.push(socket);
-        }
-        loop {
-            std::thread::sleep(SETTLE);
-            let input = self.process.stdin.as_mut().context("its input is piped")?;
-            input.write_all(b"\n")?;
-            let answer = self.answers.next().context("it answers")??;
-            let (asleep, resident) = answer.split_once(' ').context("two numbers")?;
-            if asleep.parse::<usize>()? == count {
-                return Ok(resident.parse()?);
+            while self.asleep_and_bytes()?.0 < open.len() {
+                std::thread::sleep(LOOK);
             }
         }
+        std::thread::sleep(SETTLE);
+        Ok(self.asleep_and_bytes()?.1)
+    }
+
+    /// Opens a session, and echoes once.
+    fn visit(&self) -> Result<TcpStream> {
+        let mut buffer = [0; ANSWER.len()];
+        let mut socket = TcpStream::connect(&self.address)?;
+        for (bytes, answer_bytes) in [(REQUEST, ANSWER.len()), (&MESSAGE, ECHO_BYTES)] {
+            socket.write_all(bytes)?;
+            socket.read_exact(&mut buffer[..answer_bytes])?;
+        }
+        Ok(socket)
+    }
+
+    fn asleep_and_bytes(&mut self) -> Result<(usize, f64)> {
+        let input = self.process.stdin.as_mut().context("its input is piped")?;
+        input.write_all(b"\n")?;
+        let answer = self.answers.next().context("it answers")??;
+        let (asleep, resident) = answer.split_once(' ').context("two numbers")?;
+        Ok((asleep.parse()?, resident.parse()?))
     }
 }
 
