@@ -23,9 +23,12 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use slab::Slab;
 use tokio::task::coop::unconstrained;
 
-/// Futures that are polled before tokio's other tasks get their turn: as many as may share one call
-/// of their instance.
+/// Futures that are polled before tokio's other tasks get their turn. Not few: sessions that are read
+/// one after the other share one call of their instance.
 const POLLS_A_TURN: usize = 64;
+
+/// What one future may do with its sockets before others get their turn, as tokio's tasks may.
+const STEPS_A_POLL: u32 = 128;
 
 /// A waker's number has the executor's in its upper half.
 const INDEX_BITS: u32 = 32;
@@ -34,10 +37,27 @@ const _: () = assert!(usize::BITS == 2 * INDEX_BITS);
 thread_local! {
     /// The queue of this thread's executor.
     static HERE: RefCell<Option<Rc<Queue>>> = const { RefCell::new(None) };
+    /// What is left of [`STEPS_A_POLL`] to the future that is polled. Tasks of tokio's have its budget.
+    static STEPS_LEFT: Cell<u32> = const { Cell::new(u32::MAX) };
 }
 
 /// Of all threads, by the executor's number: for those who wake from another one.
 static DOORS: Mutex<Slab<Arc<Door>>> = Mutex::new(Slab::new());
+
+/// One step with a socket. Pending when the future that is polled has had its turn; it is polled
+/// again after the others.
+pub(crate) fn poll_proceed(context: &Context<'_>) -> Poll<()> {
+    match STEPS_LEFT.get() {
+        0 => {
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+        left => {
+            STEPS_LEFT.set(left - 1);
+            Poll::Ready(())
+        }
+    }
+}
 
 /// The futures of one thread.
 pub(crate) struct Executor<F> {
@@ -116,7 +136,7 @@ impl<F: Future<Output = ()> + Unpin> Executor<F> {
     /// dropped with it.
     pub(crate) async fn run(&self) {
         let _end = End(self);
-        // One budget for all of them would be used up by the first ones.
+        // tokio's budget would be one for all of them, and used up by the first ones.
         unconstrained(poll_fn(|context| {
             self.queue.begin(context.waker());
             for _ in 0..self.queue.count().min(POLLS_A_TURN) {
@@ -141,9 +161,11 @@ impl<F: Future<Output = ()> + Unpin> Executor<F> {
             return;
         };
         let waker = self.queue.waker(index);
+        STEPS_LEFT.set(STEPS_A_POLL);
         let polled = catch_unwind(AssertUnwindSafe(|| {
             Pin::new(&mut future).poll(&mut Context::from_waker(&waker))
         }));
+        STEPS_LEFT.set(u32::MAX);
         if let Ok(Poll::Pending) = polled {
             self.futures.borrow_mut()[place] = Some(future);
             return;
@@ -243,17 +265,20 @@ impl Door {
     fn leave(&self, index: u32) {
         let mut left = self.left();
         left.woken.push(index);
-        self.was_used.store(true, Ordering::Release);
+        self.was_used.store(true, Ordering::Relaxed);
         if let Some(driver) = &left.driver {
             driver.wake_by_ref();
         }
     }
 
     fn take(&self) -> Vec<u32> {
-        match self.was_used.swap(false, Ordering::Acquire) {
-            true => std::mem::take(&mut self.left().woken),
-            false => Vec::new(),
+        // Who uses it after this look wakes the driver once more.
+        if !self.was_used.load(Ordering::Relaxed) {
+            return Vec::new();
         }
+        let mut left = self.left();
+        self.was_used.store(false, Ordering::Relaxed);
+        std::mem::take(&mut left.woken)
     }
 }
 

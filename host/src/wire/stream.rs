@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop;
 
 use super::reactor::{Direction, Reactor};
+use crate::executor;
 
 /// A socket that this thread's [`Reactor`] follows.
 struct Followed<S: AsFd> {
@@ -54,6 +55,7 @@ impl<S: AsFd> Followed<S> {
         mut attempt: impl FnMut(&S) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
         let turn = ready!(coop::poll_proceed(context));
+        ready!(executor::poll_proceed(context));
         loop {
             if !self.reactor.is_ready(self.number, direction, context) {
                 return Poll::Pending;
@@ -206,6 +208,7 @@ impl AsyncWrite for Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Wake, Waker};
@@ -216,6 +219,7 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use super::*;
+    use crate::executor::Executor;
     use crate::wire::reactor;
 
     const SOON: Duration = Duration::from_secs(10);
@@ -341,6 +345,36 @@ mod tests {
             let ended = stream.read(&mut [0]).await;
             assert_eq!(ended.expect("the peer ends in order"), 0);
             assert!(reader.join().expect("it has read") == sent);
+        });
+    }
+
+    #[test]
+    fn who_always_finds_more_leaves_turns_to_others() {
+        const BYTES: usize = 50_000;
+        run(async {
+            let executor = Rc::new(Executor::<Pin<Box<dyn Future<Output = ()>>>>::new());
+            let driven = Rc::clone(&executor);
+            tokio::task::spawn_local(async move { driven.run().await });
+            let (mut peer, mut stream) = pair().await;
+            peer.write_all(&[1; BYTES]).expect("there is room");
+            let (ended, turns) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(0)));
+            let told = Rc::clone(&ended);
+            executor.spawn(Box::pin(async move {
+                for _ in 0..BYTES {
+                    stream.read_exact(&mut [0]).await.expect("it is there");
+                }
+                told.set(true);
+            }));
+            let counted = Rc::clone(&turns);
+            tokio::task::spawn_local(poll_fn(move |context| {
+                counted.set(counted.get() + 1);
+                context.waker().wake_by_ref();
+                Poll::<()>::Pending
+            }));
+            while !ended.get() {
+                sleep(Duration::from_millis(1)).await;
+            }
+            assert!(turns.get() > 100, "{turns:?}");
         });
     }
 
