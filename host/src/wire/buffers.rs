@@ -18,6 +18,8 @@ const FRESH_BYTES: usize = 512;
 /// Bytes of buffers for long messages that are kept for the next one: what the system clears anew
 /// for each would cost more than all of the host's own work.
 const LARGE_BYTES_MAX: usize = 16 << 20;
+/// Shorter ones an allocator finds again by itself; kept, they would fill the bound and never be used.
+const LARGE_BYTES_MIN: usize = 128 * 1024;
 
 /// Read buffers that may be away with a message in them. Worst case: so many times [`READ_BYTES`].
 const LENT_MAX: usize = 16;
@@ -34,13 +36,15 @@ pub(crate) struct Buffers {
     large: RefCell<Large>,
 }
 
-/// Spare buffers for long messages. Worst case: [`LARGE_BYTES_MAX`], until none was asked for
+/// Spare buffers for long messages. Worst case: [`LARGE_BYTES_MAX`], until not all were asked for
 /// between two calls of [`Buffers::forget_unused`].
 #[derive(Default)]
 struct Large {
+    /// The last one is taken first.
     spares: Vec<Vec<u8>>,
     bytes: usize,
-    used: bool,
+    /// The fewest that were there since the last call: so many of the first ones were not needed.
+    fewest: usize,
 }
 
 impl Buffers {
@@ -102,29 +106,31 @@ impl Buffers {
     /// takes it writes over it before it reads.
     pub(crate) fn take_large(&self) -> Option<Vec<u8>> {
         let mut large = self.large.borrow_mut();
-        large.used = true;
         let buffer = large.spares.pop()?;
         large.bytes -= buffer.capacity();
+        large.fewest = large.fewest.min(large.spares.len());
         Some(buffer)
     }
 
     /// Takes the buffer of a long message back.
     pub(crate) fn give_large(&self, buffer: Vec<u8>) {
         let mut large = self.large.borrow_mut();
-        if large.bytes + buffer.capacity() <= LARGE_BYTES_MAX {
-            large.bytes += buffer.capacity();
+        let bytes = buffer.capacity();
+        if bytes >= LARGE_BYTES_MIN && large.bytes + bytes <= LARGE_BYTES_MAX {
+            large.bytes += bytes;
             large.spares.push(buffer);
         }
     }
 
-    /// Lets go of large buffers that nobody asked for since the last call.
+    /// Lets go of spare buffers that were not needed since the last call.
     pub(crate) fn forget_unused(&self) {
         let needed = self.lent_most.replace(self.lent.get()) - self.lent.get();
         self.next_reads.borrow_mut().truncate(needed);
-        let mut large = self.large.borrow_mut();
-        if !std::mem::take(&mut large.used) {
-            *large = Large::default();
+        let large = &mut *self.large.borrow_mut();
+        for buffer in large.spares.drain(..large.fewest) {
+            large.bytes -= buffer.capacity();
         }
+        large.fewest = large.spares.len();
     }
 }
 
@@ -147,11 +153,26 @@ mod tests {
         for _ in 0..20 {
             buffers.give_large(Vec::with_capacity(1 << 20));
         }
-        assert_eq!(buffers.large.borrow().spares.len(), 16);
-        assert!(buffers.take_large().is_some());
+        let kept = || buffers.large.borrow().bytes >> 20;
+        assert_eq!(kept(), 16);
         buffers.forget_unused();
-        assert_eq!(buffers.large.borrow().bytes, 15 << 20);
+        // Two of them are needed at a time.
+        for _ in 0..5 {
+            let two = [(); 2].map(|()| buffers.take_large().expect("there are some"));
+            for buffer in two {
+                buffers.give_large(buffer);
+            }
+        }
         buffers.forget_unused();
+        assert_eq!(kept(), 2);
+        buffers.forget_unused();
+        assert!(buffers.take_large().is_none());
+    }
+
+    #[test]
+    fn a_buffer_of_a_message_that_is_not_long_is_not_kept() {
+        let buffers = Buffers::new();
+        buffers.give_large(Vec::with_capacity(LARGE_BYTES_MIN - 1));
         assert!(buffers.take_large().is_none());
     }
 
