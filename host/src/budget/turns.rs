@@ -3,8 +3,8 @@
 //!
 //! A guest that is interrupted waits for its turn here, as do calls of a tenant that has used more
 //! than its share of the last moments while others ran. Turns go to the tenant that has had least for
-//! its weight, and everything else of the worker that is ready runs in between. So whoever uses
-//! little waits for one turn at most, however many spin.
+//! its weight, and everything else of the worker that is ready runs in between, for as long as others
+//! have calls. So whoever uses little waits for one turn at most, however many spin.
 //!
 //! CPU time is counted in epochs: one that ends while a guest runs is its tenant's. A call that
 //! takes a hundredth of an epoch meets its end in one of a hundred cases, so the sum is right without
@@ -12,7 +12,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -21,9 +21,16 @@ use std::time::{Duration, Instant};
 const WINDOW: Duration = Duration::from_millis(32);
 /// What a microsecond is worth to a tenant of weight one.
 const MICROSECOND: u64 = 1 << 10;
-/// How often the rest of the worker has its turn before a guest goes on: first its sockets are read,
-/// then the instances run that what was read is for.
-const ROUNDS_BETWEEN: u8 = 2;
+/// For so many windows after others ran on the worker turns are short: whoever has a message every
+/// second does not wait longer because nobody had one for a moment.
+const COMPANY: u64 = 32;
+/// No tenant's number.
+const NOBODY: u32 = 0;
+/// How often in a row the rest of the worker runs without another tenant's call before a guest goes
+/// on: first its sockets are read, then the instances run that what was read is for.
+const QUIET_ROUNDS: u8 = 2;
+/// How often it runs at most. Who has more calls than that uses more than its share.
+const MOST_ROUNDS: u8 = 32;
 
 /// The turns of one worker.
 #[derive(Debug)]
@@ -35,6 +42,8 @@ pub(crate) struct Turns {
     window: Cell<u64>,
     /// The weights of those whose guests ran in this window.
     active_weight: Cell<u64>,
+    /// The first window in which nobody but whose guest ran last counts as present.
+    alone_from: Cell<u64>,
     /// Somebody has the turn.
     given: Cell<bool>,
     /// What the tenant whose turn it was last had used for its weight.
@@ -47,10 +56,11 @@ impl Turns {
     pub(crate) fn new() -> Rc<Self> {
         Rc::new(Self {
             origin: Instant::now(),
-            last: Cell::new(0),
+            last: Cell::new(NOBODY),
             shares: Cell::new(0),
             window: Cell::new(1),
             active_weight: Cell::new(0),
+            alone_from: Cell::new(0),
             given: Cell::new(false),
             virtual_time: Cell::new(0),
             competing: RefCell::default(),
@@ -81,6 +91,16 @@ impl Turns {
             self.window.set(window);
             self.active_weight.set(0);
         }
+    }
+
+    /// A guest of this tenant runs now; whether those of others did since one of its own.
+    fn now_runs(&self, number: u32) -> bool {
+        let last = self.last.replace(number);
+        let others_did = last != number && last != NOBODY;
+        if others_did {
+            self.alone_from.set(self.window.get() + COMPANY);
+        }
+        others_did
     }
 
     /// Gives the turn to the tenant that has had least for its weight.
@@ -143,7 +163,7 @@ impl Share {
     /// A call into a guest begins. Whether it may at once; otherwise it waits for a [`Share::turn`].
     pub(crate) fn may_begin(&self) -> bool {
         if self.turns.last.get() != self.number {
-            self.turns.last.set(self.number);
+            self.turns.now_runs(self.number);
             self.enter_window();
         }
         !self.is_greedy.get() || !self.is_still_greedy()
@@ -165,7 +185,7 @@ impl Share {
         let weight = u64::from(self.weight.get());
         let epoch = epoch.as_micros() as u64;
         self.turns.look_at(now);
-        self.turns.last.set(self.number);
+        self.turns.now_runs(self.number);
         self.enter_window();
         self.used_us.set(self.used_us.get() + epoch);
         let worth = epoch * MICROSECOND / weight;
@@ -197,12 +217,17 @@ impl Share {
         self.is_greedy.get()
     }
 
+    /// Whether others have run on the worker lately, whom a long turn would hold up.
+    pub(crate) fn has_company(&self) -> bool {
+        self.turns.window.get() < self.turns.alone_from.get()
+    }
+
     /// Waits for the turn of a guest of this tenant.
     pub(crate) fn turn(self: &Rc<Self>) -> Waiting {
         Waiting {
             share: Rc::clone(self),
             waiter: Rc::default(),
-            rounds: None,
+            between: None,
         }
     }
 
@@ -225,8 +250,25 @@ impl Share {
 pub(crate) struct Waiting {
     share: Rc<Share>,
     waiter: Rc<Waiter>,
-    /// `None` before the first poll; then how often the others have run since the turn came.
-    rounds: Option<u8>,
+    /// `None` before the first poll.
+    between: Option<Between>,
+}
+
+/// How often the others have run since the turn came.
+#[derive(Debug, Default)]
+struct Between {
+    rounds: u8,
+    quiet_rounds: u8,
+}
+
+impl Between {
+    /// Whether the others run once more before the turn; `they_had_calls` since the last look.
+    fn goes_on(&mut self, they_had_calls: bool) -> bool {
+        let was_quiet = self.rounds > 0 && !they_had_calls;
+        self.quiet_rounds = if was_quiet { self.quiet_rounds + 1 } else { 0 };
+        self.rounds += 1;
+        self.quiet_rounds < QUIET_ROUNDS && self.rounds <= MOST_ROUNDS
+    }
 }
 
 impl Future for Waiting {
@@ -234,19 +276,19 @@ impl Future for Waiting {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Turn> {
         let this = self.get_mut();
-        if this.rounds.is_none() {
-            this.rounds = Some(0);
+        if this.between.is_none() {
+            this.between = Some(Between::default());
             this.share.compete(&this.waiter);
         }
         if !this.waiter.has_turn.get() {
             *this.waiter.waker.borrow_mut() = Some(context.waker().clone());
             return Poll::Pending;
         }
-        let rounds = this.rounds.get_or_insert(0);
-        if *rounds < ROUNDS_BETWEEN {
-            *rounds += 1;
+        let they_had_calls = this.share.turns.now_runs(this.share.number);
+        let between = this.between.get_or_insert_default();
+        if between.goes_on(they_had_calls) {
             // The runtime polls it again once nothing else is ready and it has looked at its sockets.
-            let mut yielded = std::pin::pin!(tokio::task::yield_now());
+            let mut yielded = pin!(tokio::task::yield_now());
             let _ = yielded.as_mut().poll(context);
             return Poll::Pending;
         }
@@ -382,6 +424,36 @@ mod tests {
                 assert!(had.abs_diff(expect) <= 4, "{guests:?}: {had}, {expect}");
             }
         }
+    }
+
+    #[test]
+    fn a_guest_goes_on_once_the_others_have_no_more_calls() {
+        let turns = Turns::new();
+        let [loud, calm] = [100, 100].map(|weight| turns.share(weight));
+        let mut context = Context::from_waker(Waker::noop());
+        for (calls, expect) in [(0, 2), (1, 3), (7, 9), (200, MOST_ROUNDS)] {
+            let mut waiting = pin!(loud.turn());
+            let mut rounds = 0;
+            while waiting.as_mut().poll(&mut context).is_pending() {
+                rounds += 1;
+                assert!(rounds > calls || calm.may_begin());
+            }
+            assert_eq!(rounds, expect, "{calls} calls");
+        }
+    }
+
+    #[test]
+    fn others_are_company_for_a_while() {
+        let turns = Turns::new();
+        let [loud, calm] = [100, 100].map(|weight| turns.share(weight));
+        let tick = |window: u32| {
+            loud.tick_at(WINDOW * window, Duration::from_millis(1));
+            loud.has_company()
+        };
+        assert!((0..100).all(|window| !tick(window)), "nobody else ran");
+        assert!(calm.may_begin());
+        assert!((100..131).all(tick), "somebody ran");
+        assert!(!tick(132));
     }
 
     #[test]

@@ -93,7 +93,7 @@ impl CpuMeter {
 
     /// The guest has its turn until [`CpuMeter::end_turn`].
     pub(super) fn begin_turn(&self, turn: Turn) {
-        if self.share.is_greedy() {
+        if self.share.has_company() {
             self.pace.hurry();
         }
         self.has_turn.store(true, Ordering::Relaxed);
