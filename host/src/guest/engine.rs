@@ -13,6 +13,7 @@ use wasmtime::{
 };
 
 use super::limits::{CORE_INSTANCES_MAX, MEMORIES_MAX, TABLES_MAX};
+use super::pieces::PIECES_VERSION;
 use super::ticker::Ticker;
 use crate::digest::Digest;
 
@@ -134,9 +135,10 @@ impl Engine {
     }
 
     /// What compiled components must have in common with it to be loaded: wasmtime's version and
-    /// settings, and the processor. The number of instances is no part of it.
+    /// settings, the processor, and how their bulk operations were taken to pieces. The number of
+    /// instances is no part of it.
     pub(crate) fn compatibility(&self) -> Digest {
-        Digest::of_hashed(self.0.wasm.precompile_compatibility_hash())
+        Digest::of_hashed((self.0.wasm.precompile_compatibility_hash(), PIECES_VERSION))
     }
 
     pub(super) fn is_for_conversations(&self) -> bool {

@@ -10,6 +10,7 @@ use wasmtime::component::{
 
 use super::engine::Engine;
 use super::limits::GuestLimits;
+use super::pieces::in_pieces;
 use crate::capability::bindings::{
     Acceptance, ControlFrame, Delivery, Ending, Rejection, StreamedMessage, UpgradeRequest,
 };
@@ -376,8 +377,13 @@ fn examine_on(
     bytes: &[u8],
     limits: &GuestLimits,
 ) -> Result<Examined, ProgramError> {
-    let component = Component::from_binary(engine.wasm(), bytes)
-        .map_err(|error| ProgramError::Invalid(format!("{error:#}")))?;
+    let invalid = |error: &dyn fmt::Display| ProgramError::Invalid(format!("{error:#}"));
+    let compile = |bytes: &[u8]| Component::from_binary(engine.wasm(), bytes);
+    let component = in_pieces(bytes)
+        .map_err(|error| invalid(&error))
+        .and_then(|bytes| compile(&bytes).map_err(|error| invalid(&error)))
+        // What is wrong is said of the file as it is, and where in it.
+        .map_err(|error| compile(bytes).map_or_else(|error| invalid(&error), |_| error))?;
     Ok(look(engine, component, limits))
 }
 

@@ -10,6 +10,7 @@ mod examine;
 mod inspect;
 mod instance;
 mod limits;
+mod pieces;
 mod precompiled;
 mod program;
 mod started;
