@@ -234,21 +234,12 @@ impl Calls {
         let mut operators = FunctionBody::new(BinaryReader::new(body, 0)).get_operators_reader()?;
         let mut replaced = Vec::new();
         let mut copied = 0;
-        let mut length = None;
+        let mut is_short = false;
         while !operators.eof() {
             let (operator, begin) = operators.read_with_offset()?;
             let bulk = match operator {
-                // One whose length is known to be short is over at once.
-                _ if length
-                    .take()
-                    .is_some_and(|length| (0..=PIECE).contains(&length)) =>
-                {
-                    None
-                }
-                Operator::I32Const { value } => {
-                    length = Some(value);
-                    None
-                }
+                // Over at once.
+                _ if is_short => None,
                 Operator::MemoryFill { mem } => Some(Bulk::Fill { memory: mem }),
                 Operator::MemoryCopy { dst_mem, src_mem } => Some(Bulk::Copy {
                     to: dst_mem,
@@ -260,6 +251,9 @@ impl Calls {
                 }),
                 _ => None,
             };
+            // The length comes last, and is often a constant.
+            is_short =
+                matches!(operator, Operator::I32Const { value } if (0..=PIECE).contains(&value));
             if let Some(bulk) = bulk {
                 replaced.extend_from_slice(&body[copied..begin]);
                 self.call(bulk).encode(&mut replaced);
@@ -421,7 +415,7 @@ mod tests {
             let mut guest = Self { store, instance };
             for (memory, factor) in [("memory", 31), ("other", 37)] {
                 for (at, byte) in guest.memory(memory).iter_mut().enumerate() {
-                    *byte = (at * factor >> 3) as u8;
+                    *byte = ((at * factor) >> 3) as u8;
                 }
             }
             guest
@@ -445,7 +439,7 @@ mod tests {
         let whole = operations();
         let pieces = module_in_pieces(&whole).expect("a module");
         assert_ne!(whole, *pieces);
-        let [mut whole, mut pieces] = [&whole, &*pieces].map(|module| Guest::start(module));
+        let [mut whole, mut pieces] = [&whole, &*pieces].map(Guest::start);
         let lengths = [0, 1, P - 1, P, P + 1, 2 * P, 3 * P, 3 * P - 5, 7 * P + 3];
         let places = [
             0,
@@ -545,7 +539,7 @@ mod tests {
     fn what_is_short_stays_as_it_is() {
         let with_length = |length: u32| {
             module(&format!(
-                "(func (param i32 i32) local.get 0 local.get 1 i32.const {length} memory.fill)"
+                "(func (param i32) local.get 0 i32.const 0 i32.const {length} memory.fill)"
             ))
         };
         for (length, stays) in [(0, true), (P, true), (P + 1, false), (u32::MAX, false)] {
@@ -553,10 +547,15 @@ mod tests {
             let pieces = module_in_pieces(&module).expect("a module");
             assert_eq!(matches!(pieces, Cow::Borrowed(_)), stays, "{length}");
         }
-        let module = module(
-            "(func (param i32) i32.const 1 drop local.get 0 local.get 0 local.get 0 memory.fill)",
-        );
-        assert!(matches!(module_in_pieces(&module), Ok(Cow::Owned(_))));
+        for last in [
+            "i32.const 1 drop local.get 0",
+            "i32.const 7 local.get 0 i32.add",
+        ] {
+            let module = module(&format!(
+                "(func (param i32) local.get 0 local.get 0 {last} memory.fill)"
+            ));
+            assert!(matches!(module_in_pieces(&module), Ok(Cow::Owned(_))));
+        }
     }
 
     fn component(inner: &str, depth: usize) -> Vec<u8> {
