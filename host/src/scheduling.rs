@@ -25,6 +25,12 @@ const NICE: i32 = 10;
 /// processor from one that computes, which keeps it for 3 ms otherwise.
 pub(crate) fn be_in_time() {
     let _ = nix::sys::prctl::set_timerslack(TIMER_SLACK);
+    take_short_slices();
+}
+
+/// For a thread that has work for microseconds most of the time. It has the processor soon after it
+/// wakes; while it computes, whoever else wakes does.
+pub(crate) fn take_short_slices() {
     let _ = change(|attributes| attributes.sched_runtime = SHORT_SLICE);
 }
 

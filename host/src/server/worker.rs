@@ -30,6 +30,7 @@ use crate::mailbox::Lane;
 use crate::metrics::{VersionKey, Vitals};
 use crate::outbound::Outbound;
 use crate::request::Remote;
+use crate::scheduling;
 use crate::session;
 use crate::timers::{Addresses, Mail, TimerParts, Timers};
 use crate::topics::{Parcel, TopicCounters, Topics, TopicsParts};
@@ -141,6 +142,7 @@ pub(super) fn spawn(
     let (ready, is_ready) = mpsc::channel();
     let thread = thread
         .spawn(move || {
+            scheduling::take_short_slices();
             let mut builder = Builder::new_current_thread();
             let runtime = match builder.enable_all().build_local(LocalOptions::default()) {
                 Ok(runtime) => runtime,
