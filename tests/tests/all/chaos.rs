@@ -2,7 +2,8 @@
 //!
 //! Short here, as a check that it works. `cargo xtask chaos` makes the long runs of it:
 //! `WHARF_CHAOS_SECONDS` says how long the tenants misbehave, `WHARF_CHAOS_SESSIONS` how many sessions
-//! are open when the server is told to end.
+//! are open when the server is told to end. `WHARF_CHAOS_SPINNERS`, `_FLOODERS`, `_BOMBERS` and
+//! `_COMPILES` say how many do what; with zeroes one sees what each of them costs the others.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,10 +29,12 @@ use crate::village::ended;
 
 /// Tenants that do nothing wrong, beside four that do.
 const CALM: usize = 6;
-/// Instances of the tenant that spins, sessions of the one that floods, instances that take memory.
-const SPINNERS: usize = 20;
-const FLOODERS: usize = 4;
-const BOMBERS: usize = 4;
+/// Instances of the tenant that spins, sessions of the one that floods, instances that take memory,
+/// uploads at a time of what is bad for compilers.
+const SPINNERS: u64 = 20;
+const FLOODERS: u64 = 4;
+const BOMBERS: u64 = 4;
+const COMPILES: u64 = 1;
 /// Messages that a session writes at once when the server is told to end.
 const BURST: usize = 8;
 
@@ -141,19 +144,25 @@ fn tenants_that_misbehave_hold_nobody_up() {
 
         let until = Instant::now() + time;
         let mut hostile = JoinSet::new();
-        for _ in 0..SPINNERS {
+        let spinners = asked("WHARF_CHAOS_SPINNERS", SPINNERS);
+        for _ in 0..spinners {
             hostile.spawn(misbehave(address, "/spins", "spin", until));
         }
-        for _ in 0..BOMBERS {
+        let bombers = asked("WHARF_CHAOS_BOMBERS", BOMBERS);
+        for _ in 0..bombers {
             hostile.spawn(misbehave(address, "/bombs", "touch", until));
         }
         let mut floods = JoinSet::new();
-        for _ in 0..FLOODERS {
+        for _ in 0..asked("WHARF_CHAOS_FLOODERS", FLOODERS) {
             floods.spawn(flood(address, until));
         }
         let stop = Arc::new(AtomicBool::new(false));
-        let (uploading, stopping) = (Arc::clone(&harbour), Arc::clone(&stop));
-        let bombs = std::thread::spawn(move || compile_bombs(&uploading, &stopping));
+        let uploads: Vec<_> = (0..asked("WHARF_CHAOS_COMPILES", COMPILES))
+            .map(|_| {
+                let (uploading, stopping) = (Arc::clone(&harbour), Arc::clone(&stop));
+                std::thread::spawn(move || compile_bombs(&uploading, &stopping))
+            })
+            .collect();
         let beside = measure(time).await;
         stop.store(true, Ordering::Relaxed);
         let mut flooded = 0;
@@ -163,7 +172,7 @@ fn tenants_that_misbehave_hold_nobody_up() {
         while let Some(done) = hostile.join_next().await {
             done.unwrap();
         }
-        let bombs = bombs.join().unwrap();
+        let bombs: u64 = uploads.into_iter().map(|all| all.join().unwrap()).sum();
         let after = measure(time).await;
         for crowd in crowds {
             crowd.stop();
@@ -171,7 +180,7 @@ fn tenants_that_misbehave_hold_nobody_up() {
         figure(
             "chaos.tenants",
             format!(
-                "{CALM} tenants of ten, alone: {before}; beside one that spins in {SPINNERS} instances, one that floods ({flooded} answers), one that bombs memory and one that uploads {bombs} bombs, for {time:?}: {beside}; afterwards: {after}"
+                "{CALM} tenants of ten, alone: {before}; beside one that spins in {spinners} instances, one that floods ({flooded} answers), one that bombs memory in {bombers} and one that uploads {bombs} bombs, for {time:?}: {beside}; afterwards: {after}"
             ),
         );
         // A compiler, the spinner and all clients share the cores with the server here.
